@@ -1,0 +1,31 @@
+"""GenDeg Studio's library: make, measure and undo image degradations.
+
+Names are imported on first use, so that `import gendeg_core` stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+# public name -> module that defines it
+_PUBLIC = {
+    "Degradation": "gendeg_core.types",
+    "DegradationRequest": "gendeg_core.types",
+    "DegradationResult": "gendeg_core.types",
+    "degradation_map": "gendeg_core.statistics",
+    "draw_intensity": "gendeg_core.statistics",
+    "measure": "gendeg_core.statistics",
+    "simulate": "gendeg_core.simulate",
+}
+
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'gendeg_core' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])
