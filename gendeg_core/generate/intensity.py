@@ -1,7 +1,7 @@
 """How mu and sigma enter the diffusion model: GenDeg's statistics and context projections.
 
 GenDeg (arXiv 2411.17687), section 3.1: each number is a one-hot over 129 bins, `stats_proj` turns the two
-one-hots into two extra columns of the text embedding, `cc_projection` brings it back to the width of the text.
+one-hots into two extra columns of the text embedding, `cc_projection` brings it back to the text width.
 """
 
 from __future__ import annotations

@@ -1,0 +1,133 @@
+"""The layers of NAFNet (arXiv 2204.04676), shared by structure correction and by restoration.
+
+Names of modules are those of the published checkpoints: `intro`, `encoders.i.j`, `downs.i`, `middle_blks.j`,
+`ups.i.0`, `decoders.i.j`, `ending`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parameter import Parameter
+
+
+class LayerNorm2d(nn.Module):
+    """Normalises the channels of each pixel by themselves."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = Parameter(torch.ones(channels))
+        self.bias = Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
+        centred = x - x.mean(1, keepdim=True)
+        variance = centred.square().mean(1, keepdim=True)
+        return centred / (variance + self.eps).sqrt() * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class SimpleGate(nn.Module):
+    """Product of the two halves of the channels: NAFNet's only nonlinearity."""
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 2C, H, W) -> (B, C, H, W)
+        first, second = x.chunk(2, dim=1)
+        return first * second
+
+
+class NAFBlock(nn.Module):
+    """Two residual branches, spatial with channel attention and then pointwise, both gated."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1 = LayerNorm2d(channels)
+        self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
+        self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
+        self.sca = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1))  # no sigmoid
+        self.conv3 = nn.Conv2d(channels, channels, 1)
+        self.norm2 = LayerNorm2d(channels)
+        self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
+        self.conv5 = nn.Conv2d(channels, channels, 1)
+        self.gate = SimpleGate()
+        # Both branches start switched off: the block begins as the identity.
+        self.beta = Parameter(torch.zeros(1, channels, 1, 1))
+        self.gamma = Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
+        spatial = self.gate(self.conv2(self.conv1(self.norm1(x))))
+        x = x + self.beta * self.conv3(spatial * self.sca(spatial))
+        return x + self.gamma * self.conv5(self.gate(self.conv4(self.norm2(x))))
+
+
+class NAFNetLayers(Protocol):
+    """What `run_nafnet` needs; the modules that `nafnet_layers` makes."""
+
+    intro: nn.Conv2d
+    encoders: nn.ModuleList
+    downs: nn.ModuleList
+    middle_blks: nn.Sequential
+    ups: nn.ModuleList
+    decoders: nn.ModuleList
+    ending: nn.Conv2d
+
+
+def nafnet_layers(
+    in_channels: int,
+    out_channels: int,
+    *,
+    width: int,
+    encoder_blocks: Sequence[int],
+    middle_blocks: int,
+    decoder_blocks: Sequence[int],
+) -> dict[str, nn.Module]:
+    """The modules of a NAFNet by name; the number of levels is the length of `encoder_blocks`.
+
+    Raises:
+        ValueError: encoder and decoder differ in their number of levels.
+    """
+    if len(encoder_blocks) != len(decoder_blocks):
+        raise ValueError(
+            f"encoder blocks {list(encoder_blocks)} and decoder blocks {list(decoder_blocks)} "
+            "differ in length; give one number per level in both"
+        )
+    channels = [width * 2**level for level in range(len(encoder_blocks) + 1)]
+    inner, deepest = channels[:-1], channels[-1]
+    return {
+        "intro": nn.Conv2d(in_channels, width, 3, padding=1),
+        "encoders": nn.ModuleList(_stage(c, n) for c, n in zip(inner, encoder_blocks, strict=True)),
+        "downs": nn.ModuleList(nn.Conv2d(c, 2 * c, 2, stride=2) for c in inner),
+        "middle_blks": _stage(deepest, middle_blocks),
+        "ups": nn.ModuleList(_upsample(2 * c) for c in reversed(inner)),
+        "decoders": nn.ModuleList(_stage(c, n) for c, n in zip(reversed(inner), decoder_blocks, strict=True)),
+        "ending": nn.Conv2d(width, out_channels, 3, padding=1),
+    }
+
+
+def run_nafnet(net: NAFNetLayers, image: Tensor) -> Tensor:
+    """(B, in, H, W) of any size to (B, out, H, W), without the network's global residual.
+
+    The image is zero padded at the right and at the bottom to a multiple of 2**levels and cropped back.
+    """
+    height, width = image.shape[-2:]
+    multiple = 2 ** len(net.encoders)
+    x = net.intro(F.pad(image, (0, -width % multiple, 0, -height % multiple)))
+    skips = []
+    for stage, down in zip(net.encoders, net.downs, strict=True):
+        x = stage(x)
+        skips.append(x)
+        x = down(x)
+    x = net.middle_blks(x)
+    for up, stage in zip(net.ups, net.decoders, strict=True):
+        x = stage(up(x) + skips.pop())
+    return net.ending(x)[..., :height, :width]
+
+
+def _stage(channels: int, blocks: int) -> nn.Sequential:
+    return nn.Sequential(*(NAFBlock(channels) for _ in range(blocks)))
+
+
+def _upsample(channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, 2 * channels, 1, bias=False), nn.PixelShuffle(2))
