@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import importlib
 
-# public name -> module that defines it
+# public name -> module that defines it; never the name of a module, which would hide it once that is imported
 _PUBLIC = {
     "Degradation": "gendeg_core.types",
     "DegradationRequest": "gendeg_core.types",
     "DegradationResult": "gendeg_core.types",
+    "GenDegPipeline": "gendeg_core.generate.pipeline",
     "degradation_map": "gendeg_core.statistics",
+    "degrade": "gendeg_core.synthesize",
     "draw_intensity": "gendeg_core.statistics",
+    "load_engine": "gendeg_core.synthesize",
     "measure": "gendeg_core.statistics",
-    "simulate": "gendeg_core.simulate",
 }
 
 __all__ = list(_PUBLIC)

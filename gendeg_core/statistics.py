@@ -33,7 +33,7 @@ DATASET_WEIGHTS = {"ORD": 0.2, "DenseHaze": 0.05, "NH-HAZE": 0.1, "I-HAZE": 0.25
 def degradation_map(clean: Tensor, degraded: Tensor) -> Tensor:
     """|degraded - clean| per pixel and channel; any shape, [0, 1] in and out."""
     if clean.shape != degraded.shape:
-        raise ValueError(f"clean {tuple(clean.shape)} and degraded {tuple(degraded.shape)} must have one shape")
+        raise ValueError(f"clean {tuple(clean.shape)} and degraded {tuple(degraded.shape)} differ in shape")
     return (degraded - clean).abs()
 
 
@@ -44,7 +44,13 @@ def map_statistics(difference: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
-    """(3, H, W) in [0, 1] to (H, W, 3) bytes, rounded to nearest."""
+    """(3, H, W) in [0, 1] to (H, W, 3) bytes, rounded to nearest.
+
+    Raises:
+        ValueError: the picture holds NaN or an infinite value, which no byte can stand for.
+    """
+    if not image.isfinite().all():
+        raise ValueError("the picture holds NaN or infinite values; it cannot be measured or stored")
     return (image.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
@@ -77,12 +83,21 @@ def bin_index(values: np.ndarray | float, edges: np.ndarray) -> np.ndarray:
     """
     values = np.asarray(values, np.float64)
     if not (values >= 0).all():
-        raise ValueError(f"mu and sigma are never negative or NaN, got {values.min()}")
+        wrong = values[~(values >= 0)].flat[0] if values.ndim else values
+        raise ValueError(f"mu and sigma are never negative or NaN, got {wrong}; choose values from 0 up")
     return np.minimum(np.digitize(values, edges) - 1, BINS - 1)
 
 
-def one_hot(index: np.ndarray) -> np.ndarray:
-    """(...,) bin indices 0..128 to (..., 129) float32; index 128 is the null bin."""
+def one_hot(index: np.ndarray | int) -> np.ndarray:
+    """(...,) bin indices 0..128 to (..., 129) float32; index 128 is the null bin.
+
+    Raises:
+        ValueError: an index is outside 0..128.
+    """
+    index = np.asarray(index)
+    # A negative index would silently count from the end, and -1 would mean "no intensity given".
+    if ((index < 0) | (index > NULL_BIN)).any():
+        raise ValueError(f"bin indices run from 0 to {NULL_BIN}, got {index.min()} to {index.max()}")
     return np.eye(BINS + 1, dtype=np.float32)[index]
 
 
@@ -118,7 +133,8 @@ class DrawnIntensity:
 @functools.cache
 def published_histogram(degradation: Degradation) -> PublishedHistogram:
     """The published histogram of one degradation, from assets/statistics."""
-    tables = json.loads((ASSETS / "statistics" / "mu_sigma.json").read_text())["degradations"][degradation.value]
+    text = (ASSETS / "statistics" / "mu_sigma.json").read_text(encoding="utf-8")
+    tables = json.loads(text)["degradations"][degradation.value]
     joint = np.zeros((BINS, BINS), np.int64)
     mu_bins, sigma_bins, counts = np.array(tables["joint"]).T
     joint[mu_bins, sigma_bins] = counts
@@ -137,11 +153,17 @@ def draw_intensity(
 
     A data set by weight (or `dataset`), a mu bin by its counts, sigma from the joint row of that bin, each
     uniform inside its bin. With `free`, mu and sigma are independent and uniform over the data set's range.
+
+    Raises:
+        ValueError: the degradation has no data set called `dataset`.
     """
     histogram = published_histogram(degradation)
     if dataset is None:
         names = list(histogram.dataset_weights)
         dataset = names[rng.choice(len(names), p=list(histogram.dataset_weights.values()))]
+    elif dataset not in histogram.mu_counts:
+        known = ", ".join(histogram.mu_counts)
+        raise ValueError(f"{degradation.label} has no data set {dataset!r}; choose one of {known}")
     mu_counts = histogram.mu_counts[dataset]
     if free:
         mu = rng.uniform(*_range(mu_counts, MU_EDGES))
@@ -155,7 +177,7 @@ def draw_intensity(
 
 
 def is_free(counter: int, every: int = 20) -> bool:
-    """Whether sample number `counter` (from 0) is one of the free ones: every N-th, starting with the first."""
+    """Whether sample `counter` (from 0) is one of the free ones: every N-th, starting with the first."""
     return every > 0 and counter % every == 0
 
 

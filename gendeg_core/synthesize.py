@@ -48,7 +48,7 @@ DEFAULT_SAMPLING = Sampling()
 class Engine(Protocol):
     """Turns a photo into its degraded self.
 
-    `run` yields `Progress` between units of work and the `DegradationResult` last; closing the iterator cancels.
+    `run` yields `Progress` between units of work, the `DegradationResult` last; closing the iterator cancels.
     """
 
     name: str

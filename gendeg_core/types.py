@@ -6,6 +6,7 @@ Degradation phrases are those appended to the caption in GenDeg (arXiv 2411.1768
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -68,14 +69,14 @@ class DegradationRequest:
     """What is asked for: one degradation of one photo.
 
     Args:
-        degradation: which of the six.
+        degradation: which of the six; its name is accepted too.
         mu: mean of the degradation map |degraded - clean| in [0, 1] units; 0 to 0.7.
         sigma: standard deviation of the same map; 0 to 0.4.
         seed: everything random in the result follows from it; 0 to 2**63 - 1.
         caption: what the clean photo shows; may be empty.
 
     Raises:
-        ValueError: a number is not finite or out of its range.
+        ValueError: unknown degradation, or a number that is not finite, not whole (seed) or out of its range.
     """
 
     degradation: Degradation
@@ -85,11 +86,12 @@ class DegradationRequest:
     caption: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "degradation", Degradation.parse(self.degradation))
         for name, value, top in (("mu", self.mu, MU_MAX), ("sigma", self.sigma, SIGMA_MAX)):
             if not (math.isfinite(value) and 0 <= value <= top):
                 raise ValueError(f"{name}={value} is outside 0 to {top}; choose a value inside")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed={self.seed} is outside 0 to 2**63 - 1; choose a seed inside")
+        if not (isinstance(self.seed, numbers.Integral) and 0 <= self.seed < 2**63):
+            raise ValueError(f"seed={self.seed} is not a whole number from 0 to 2**63 - 1; choose one")
 
     @property
     def prompt(self) -> str:
@@ -114,7 +116,7 @@ class DegradationResult:
 
 @dataclass(frozen=True)
 class Progress:
-    """Sign of life from a running degradation: `done` of `total` units of work, a small preview when cheap."""
+    """Sign of life from a running degradation: `done` of `total` units, a small preview when cheap."""
 
     done: int
     total: int
