@@ -176,6 +176,19 @@ def draw_intensity(
     return DrawnIntensity(mu, sigma, dataset, free)
 
 
+def draw_sigma_given_mu(degradation: Degradation, mu: float, rng: np.random.Generator) -> float:
+    """Draw sigma from the joint row of mu's bin, or of the nearest bin that the published data filled.
+
+    Never above sqrt(mu * (1 - mu)): no map in [0, 1] of that mean can spread further.
+    """
+    joint = published_histogram(degradation).joint
+    filled = np.flatnonzero(joint.sum(1))
+    row = filled[np.abs(filled - bin_index(mu, MU_EDGES)).argmin()]
+    sigma_bin = _draw_bin(joint[row], rng)
+    sigma = rng.uniform(SIGMA_EDGES[sigma_bin], SIGMA_EDGES[sigma_bin + 1])
+    return float(min(sigma, np.sqrt(mu * (1 - mu))))
+
+
 def is_free(counter: int, every: int = 20) -> bool:
     """Whether sample `counter` (from 0) is one of the free ones: every N-th, starting with the first."""
     return every > 0 and counter % every == 0

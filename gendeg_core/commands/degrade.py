@@ -1,0 +1,281 @@
+"""`degrade`: a photo or a folder tree of photos, degraded as asked, measured, written with their settings.
+
+A folder run can be killed at any time and repeated: what is finished (same photo, same settings) is skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gendeg_core.commands import UsageError
+from gendeg_core.commands.plan import Job, plan_jobs
+from gendeg_core.types import MU_MAX, SIGMA_MAX, Degradation, DegradationRequest, DegradationResult, Progress
+
+if TYPE_CHECKING:
+    from gendeg_core.images import Photo
+    from gendeg_core.synthesize import Engine, Sampling
+
+DESCRIPTION = """Degrade photos as asked and report the mu and sigma that were really obtained."""
+_KNOWN = ", ".join(Degradation)
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "degrade", help="degrade a photo or a folder of photos", description=DESCRIPTION
+    )
+    add = parser.add_argument
+    add("source", metavar="SRC", type=Path, help="a photo, or a folder whose structure is kept")
+    add("--output", metavar="DST", required=True, help="file or folder for a photo, folder for a folder")
+    add("--degradation", required=True, type=_degradation, metavar="NAME", help=f"one of {_KNOWN}")
+    add("--mu", type=float, help=f"mean of the degradation map, 0 to {MU_MAX}; drawn when left out")
+    add("--sigma", type=float, help=f"its standard deviation, 0 to {SIGMA_MAX}; drawn when left out")
+    add("--seed", type=int, default=0, help="everything random follows from it (default 0)")
+    add("--caption", default="", help="what the photo shows")
+    add("--engine", default="gendeg", choices=("gendeg", "simulator"), help="default gendeg")
+    add(
+        "--weights", type=Path, metavar="DIR", help="weights of the gendeg engine instead of the shipped ones"
+    )
+    add("--steps", type=int, metavar="N", help="sampling steps of the gendeg engine")
+    add("--json", action="store_true", help="one line of JSON per photo on standard output")
+    parser.set_defaults(run=run)
+
+
+def _degradation(name: str) -> Degradation:
+    try:
+        return Degradation.parse(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command; returns the exit status 0, 1 or 130.
+
+    Raises:
+        UsageError: the arguments cannot be used.
+    """
+    from tqdm import tqdm
+
+    failures: list[str] = []
+
+    def fail(sentence: str) -> None:
+        failures.append(sentence)
+        _say(sentence)
+
+    sampling = _check_arguments(args)
+    jobs = plan_jobs(args.source, args.output, fail)
+    run_of = _Run(args, _load_engine(args), sampling)
+    done = 0
+    layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with tqdm(total=len(jobs), disable=not sys.stderr.isatty(), bar_format=layout, leave=False) as bar:
+
+        def show(part: float) -> None:
+            bar.set_description_str(f"{done} of {len(jobs)} photos done", refresh=False)
+            bar.n = index + part
+            bar.refresh()
+
+        try:
+            for index, job in enumerate(jobs):  # noqa: B007 - the bar reads it
+                show(0)
+                record = _attempt(run_of, job, show, fail)
+                if record is not None:
+                    done += 1
+                    _print_record(record, as_json=args.json)
+        except KeyboardInterrupt:
+            _say(f"interrupted: {done} of {len(jobs)} photos done; repeat the command to go on")
+            return 130
+    if failures:
+        _say(f"{done} of {len(jobs)} photos done; see above for what failed")
+    return 1 if failures else 0
+
+
+def _check_arguments(args: argparse.Namespace) -> Sampling:
+    """Refuse numbers out of range before anything is loaded."""
+    from gendeg_core.synthesize import Sampling
+
+    if args.engine == "simulator" and args.steps is not None:
+        raise UsageError("the simulator engine takes no steps; drop --steps")
+    try:
+        DegradationRequest(args.degradation, args.mu or 0.0, args.sigma or 0.0, args.seed)
+        return Sampling(steps=args.steps)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _load_engine(args: argparse.Namespace) -> Engine:
+    from gendeg_core.synthesize import load_engine
+
+    try:
+        return load_engine(args.engine, args.weights)
+    except (ValueError, OSError) as error:
+        raise UsageError(_one_line(error)) from error
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all photos of one command share."""
+
+    args: argparse.Namespace
+    engine: Engine
+    sampling: Sampling
+
+    def request(self, job: Job) -> DegradationRequest:
+        """What is asked of one photo; it follows from the run's seed and the photo's path only."""
+        from gendeg_core.seeds import sample_seed
+
+        args = self.args
+        seed = args.seed if job.item is None else sample_seed(args.seed, job.item)
+        mu, sigma = _intensity(args.degradation, args.mu, args.sigma, seed)
+        return DegradationRequest(args.degradation, mu, sigma, seed, args.caption)
+
+    def settings(self, job: Job, request: DegradationRequest) -> dict[str, Any]:
+        """Everything the picture follows from, as stored inside its file."""
+        return {
+            "degradation": request.degradation.value,
+            "mu": request.mu,
+            "sigma": request.sigma,
+            "seed": request.seed,
+            "caption": request.caption,
+            "engine": self.engine.name,
+            "engine_weights": self.engine.weights,
+            "steps": self.sampling.steps,
+            "photo": _digest(job.source),
+        }
+
+
+def _intensity(
+    degradation: Degradation, mu: float | None, sigma: float | None, seed: int
+) -> tuple[float, float]:
+    """mu and sigma as asked; what was left out comes from the published histogram."""
+    import numpy as np
+
+    from gendeg_core.statistics import draw_intensity, draw_sigma_given_mu
+
+    rng = np.random.default_rng(seed)
+    if mu is None:
+        drawn = draw_intensity(degradation, rng)
+        return float(drawn.mu), float(drawn.sigma if sigma is None else sigma)
+    return mu, draw_sigma_given_mu(degradation, mu, rng) if sigma is None else sigma
+
+
+def _attempt(
+    run_of: _Run, job: Job, show: Callable[[float], None], fail: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """The record of one photo, or None after its failure was told."""
+    from gendeg_core.images import ImageError
+
+    try:
+        return _degrade_file(run_of, job, show)
+    except ImageError as error:  # names the file itself
+        fail(str(error))
+    except (
+        ValueError,
+        OSError,
+        RuntimeError,
+        MemoryError,
+    ) as error:  # torch: RuntimeError when memory is short
+        sentence = _one_line(error)
+        fail(sentence if str(job.source) in sentence else f"{job.source}: {sentence}")
+    return None
+
+
+def _degrade_file(run_of: _Run, job: Job, show: Callable[[float], None]) -> dict[str, Any]:
+    from gendeg_core.images import read_photo, write_photo
+
+    start = time.perf_counter()
+    request = run_of.request(job)
+    settings = run_of.settings(job, request)
+    if job.item is not None and (stored := _finished_settings(job, settings)):
+        _say(f"{job.output} is there already, made with the same settings; skipped")
+        return _record(job, stored, time.perf_counter() - start)
+    photo = read_photo(job.source)
+    for warning in photo.warnings:
+        _say(warning)
+    result = _run_engine(run_of, photo, request, show)
+    settings |= {
+        "mu_obtained": float(result.mu_obtained),
+        "sigma_obtained": float(result.sigma_obtained),
+        "weights": result.weights,
+    }
+    write_photo(job.output, result.degraded, photo, settings=settings)
+    return _record(job, settings, time.perf_counter() - start)
+
+
+def _run_engine(
+    run_of: _Run, photo: Photo, request: DegradationRequest, show: Callable[[float], None]
+) -> DegradationResult:
+    for item in run_of.engine.run(photo.pixels, request, run_of.sampling):
+        if isinstance(item, DegradationResult):
+            return item
+        assert isinstance(item, Progress)
+        show(item.done / item.total)
+    raise AssertionError("an engine yields its result last")
+
+
+def _finished_settings(job: Job, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """The settings inside the output when it is whole and was made from the same photo with the same ones."""
+    from gendeg_core.images import ImageError, read_settings
+    from gendeg_core.images.opening import check_decodes
+
+    if not job.output.is_file():
+        return None
+    try:
+        stored = read_settings(job.output)
+        if stored is None or any(key not in stored or stored[key] != asked[key] for key in asked):
+            return None
+        check_decodes(job.output)
+    except ImageError:  # a damaged output is made again
+        return None
+    return stored if {"mu_obtained", "sigma_obtained", "weights"} <= set(stored) else None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _record(job: Job, settings: dict[str, Any], seconds: float) -> dict[str, Any]:
+    copied = ("degradation", "mu", "sigma", "mu_obtained", "sigma_obtained", "seed", "weights")
+    return {
+        "input": str(job.source),
+        "output": str(job.output),
+        **{key: settings[key] for key in copied},
+        "seconds": round(seconds, 3),
+    }
+
+
+def _print_record(record: dict[str, Any], *, as_json: bool) -> None:
+    from tqdm import tqdm
+
+    if as_json:
+        line = json.dumps(record)
+    else:
+        line = (
+            f"{record['output']}: {record['degradation']}, "
+            f"mu {record['mu']:.3f} asked {record['mu_obtained']:.3f} obtained, "
+            f"sigma {record['sigma']:.3f} asked {record['sigma_obtained']:.3f} obtained, "
+            f"seed {record['seed']}, {record['seconds']:.1f} s"
+        )
+    tqdm.write(line, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def _say(sentence: str) -> None:
+    """To standard error, without tearing the progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(sentence, file=sys.stderr)
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
