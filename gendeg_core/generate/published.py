@@ -172,14 +172,17 @@ def load_tokenizer(folder: str | Path | None, sizes: PublishedSizes = PUBLISHED)
         raise FileNotFoundError(
             f"tokenizer {folder} is not a folder; give one with vocab.json and merges.txt"
         )
+    place = f"the hub ({TOKENIZER_REPOSITORY})" if folder is None else folder
+    unreadable = OSError(
+        f"the CLIP tokenizer could not be loaded from {place}; pass a tokenizer folder with the "
+        f"vocab.json and merges.txt of {TOKENIZER_REPOSITORY} (the checkpoint does not hold them)"
+    )
     try:
         tokenizer = CLIPTokenizer.from_pretrained(TOKENIZER_REPOSITORY if folder is None else str(folder))
     except OSError as error:
-        place = f"the hub ({TOKENIZER_REPOSITORY})" if folder is None else folder
-        raise OSError(
-            f"the CLIP tokenizer could not be loaded from {place}; pass a tokenizer folder with the "
-            f"vocab.json and merges.txt of {TOKENIZER_REPOSITORY} (the checkpoint does not hold them)"
-        ) from error
+        raise unreadable from error
+    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):  # transformers goes on without a vocabulary
+        raise unreadable
     if len(tokenizer) != sizes.text_vocabulary:
         raise ValueError(
             f"the tokenizer knows {len(tokenizer)} tokens, the text encoder {sizes.text_vocabulary}; "
@@ -209,9 +212,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
             f"checkpoint {path} holds Python objects besides tensors, or is no checkpoint; it was not "
             "opened, because that could run code. Save its state_dict alone, best as .safetensors"
         ) from error
-    except (EOFError, RuntimeError) as error:
+    except (EOFError, OSError, RuntimeError) as error:
         raise ValueError(
-            f"checkpoint {path} is damaged or no torch file ({error}); download it again"
+            f"checkpoint {path} is cut short, unreadable or no torch file ({error}); download it again"
         ) from error
     tensors = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):

@@ -1,0 +1,50 @@
+"""Opening a folder of GenDeg weights, the shipped one by default."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+
+from gendeg_core.generate.pipeline import GenDegPipeline
+from gendeg_core.paths import WEIGHTS
+
+SHIPPED = WEIGHTS / "gendeg"
+
+
+def pick_device() -> torch.device:
+    """CUDA if there is one, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def folder_identity(folder: Path) -> str:
+    """Name of the folder and the first 12 hex digits of the SHA-256 over its weights, in path order."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(path.read_bytes())
+    return f"{folder.name}@{digest.hexdigest()[:12]}"
+
+
+def load_pipeline(
+    weights: str | Path | None = None, device: torch.device | None = None
+) -> tuple[GenDegPipeline, str]:
+    """The pipeline stored in `weights` (default: the shipped weights) in float32, and its identity.
+
+    Raises:
+        OSError: the folder is missing, incomplete or damaged.
+    """
+    folder = Path(weights) if weights is not None else SHIPPED
+    if not (folder / "model_index.json").is_file():
+        raise OSError(f"no GenDeg weights in {folder}: model_index.json is missing; give a converted folder")
+    try:
+        pipeline = GenDegPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    except Exception as error:  # whatever diffusers, safetensors or json raise, the folder is what is wrong
+        raise OSError(f"the GenDeg weights in {folder} cannot be read: {error}") from error
+    pipeline.to(device or pick_device())
+    pipeline.unet.to(memory_format=torch.channels_last)
+    pipeline.weights_identity = folder_identity(folder)
+    return pipeline, pipeline.weights_identity

@@ -1,0 +1,319 @@
+"""GenDegPipeline: latent diffusion that paints a degradation of asked mu and sigma onto a clean photo.
+
+GenDeg (arXiv 2411.17687), section 3.1: InstructPix2Pix-style conditioning on the clean latent, on caption
+plus degradation phrase, and on (mu, sigma). Any set of components of this kind runs through this class:
+the small shipped one, one of Stable Diffusion's size, the converted published checkpoint.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import Tensor
+
+# diffusers finds a stored component's class only in modules that are already imported.
+from gendeg_core.generate.codec import PatchCodec  # noqa: F401
+from gendeg_core.generate.full_size import base_shape, enlarge, pad_to_multiple, resize
+from gendeg_core.generate.intensity import IntensityProjection
+from gendeg_core.generate.matching import match_intensity
+from gendeg_core.generate.structure import StructureCorrection
+from gendeg_core.generate.unet import ConditionedUNet  # noqa: F401
+from gendeg_core.seeds import torch_generator
+from gendeg_core.statistics import degradation_map, measure
+from gendeg_core.types import Degradation, DegradationRequest, DegradationResult, Progress
+
+# These keep the photo as target and have their structure corrected; for the others the correction would smear
+# streaks, flakes and dark texture, and the target is the VAE round trip of the photo instead (section 3.1).
+STRUCTURE_CORRECTED = frozenset({Degradation.HAZE, Degradation.MOTION_BLUR, Degradation.RAINDROP})
+
+
+class GenDegPipeline(DiffusionPipeline):
+    """Degrades photos by latent diffusion.
+
+    Args:
+        vae: image codec with the interface of AutoencoderKL.
+        text_encoder, tokenizer: caption and phrase to (B, 77, D), as CLIP's text model.
+        unet: denoiser of [noisy latent, clean latent], context (B, 77, D).
+        scheduler: any diffusers scheduler that fits the unet's prediction type.
+        intensity: `stats_proj` and `cc_projection`.
+        structure: structure correction module, or None for a codec that bends nothing.
+        guidance_scale, image_guidance_scale, num_inference_steps: defaults of a call; the paper's are 7.5,
+            1.5 and 100.
+        base_size: short side in pixels that the model works at.
+        least_size: smaller photos are enlarged to this short side first.
+        match_intensity: scale the finished difference so that the obtained mu is the asked one.
+    """
+
+    model_cpu_offload_seq = "text_encoder->intensity->unet->vae->structure"
+    _optional_components = ["structure"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        unet: Any,
+        scheduler: Any,
+        intensity: IntensityProjection,
+        structure: StructureCorrection | None = None,
+        guidance_scale: float = 7.5,
+        image_guidance_scale: float = 1.5,
+        num_inference_steps: int = 100,
+        base_size: int = 512,
+        least_size: int = 256,
+        match_intensity: bool = False,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            scheduler=scheduler,
+            intensity=intensity,
+            structure=structure,
+        )
+        self.register_to_config(
+            guidance_scale=guidance_scale,
+            image_guidance_scale=image_guidance_scale,
+            num_inference_steps=num_inference_steps,
+            base_size=base_size,
+            least_size=least_size,
+            match_intensity=match_intensity,
+        )
+        self.weights_identity = "unnamed"
+
+    @property
+    def pixel_multiple(self) -> int:
+        """Image sides at base size are padded to a multiple of this many pixels."""
+        patch = getattr(self.vae.config, "patch", None)
+        codec = patch or 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return codec * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    # ------------------------------------------------------------------ conditions
+
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        """Text embeddings (B, 77, D)."""
+        tokens = self.tokenizer(
+            list(prompts),
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        return self.text_encoder(tokens.input_ids.to(self.device))[0]
+
+    def context(self, requests: Sequence[DegradationRequest]) -> Tensor:
+        """Context (B, 77, D) of text, mu and sigma."""
+        stats = self.intensity.encode([r.mu for r in requests], [r.sigma for r in requests])
+        return self.intensity(self.encode_text([r.prompt for r in requests]), stats)
+
+    def null_context(self) -> Tensor:
+        """Context (1, 77, D) of the empty text and the null bins."""
+        return self.intensity(self.encode_text([""]), self.intensity.encode([None], [None]))
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """The clean photo's latent, unscaled mode of the posterior; (B, 3, H, W) in [0, 1]."""
+        return self.vae.encode((2 * images - 1).to(self.unet.dtype)).latent_dist.mode()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents to images in [-1, 1]."""
+        return self.vae.decode(latents / self.vae.config.scaling_factor).sample.float().clamp(-1, 1)
+
+    # ------------------------------------------------------------------ sampling
+
+    @torch.no_grad()
+    def sample(
+        self,
+        clean: Tensor,
+        requests: Sequence[DegradationRequest],
+        *,
+        num_inference_steps: int,
+        guidance_scale: float,
+        image_guidance_scale: float,
+        previews: bool = False,
+    ) -> Iterator[Tensor | None]:
+        """Denoise one batch; yields after each step the previewed image (or None), last the result.
+
+        Args:
+            clean: (B, 3, H, W) in [0, 1], sides divisible by `pixel_multiple`.
+        Yields:
+            (B, 3, H, W) in [-1, 1].
+        """
+        clean_latent = self.encode_image(clean.to(self.device))
+        branches = self._branches(requests, guidance_scale, image_guidance_scale)
+        generators = [torch_generator(request.seed) for request in requests]
+        latents = torch.stack([torch.randn(clean_latent.shape[1:], generator=g) for g in generators])
+        timesteps = self._timesteps(num_inference_steps)
+        latents = latents.to(clean_latent) * getattr(self.scheduler, "init_noise_sigma", 1.0)
+        options = {"generator": generators} if _accepts(self.scheduler.step, "generator") else {}
+        for index, t in enumerate(timesteps):
+            prediction = self._guided(latents, clean_latent, t, branches)
+            step = self.scheduler.step(prediction, t, latents, **options)
+            latents = step.prev_sample
+            last = index == len(timesteps) - 1
+            signal = latents if last else getattr(step, "pred_original_sample", None)
+            yield self.decode(signal) if last or (previews and signal is not None) else None
+
+    def _branches(
+        self, requests: Sequence[DegradationRequest], text_scale: float, image_scale: float
+    ) -> list[tuple[float, Tensor, float]]:
+        """(weight, context, image switch) of each term of three-way guidance; terms of weight 0 are left out.
+
+        D(null, 0) + s_text [D(full) - D(null, image)] + s_image [D(null, image) - D(null, 0)], regrouped.
+        """
+        null = self.null_context().expand(len(requests), -1, -1)
+        terms = [
+            (text_scale, self.context(requests), 1.0),
+            (image_scale - text_scale, null, 1.0),
+            (1 - image_scale, null, 0.0),
+        ]
+        return [term for term in terms if term[0] != 0]
+
+    def _guided(
+        self, latents: Tensor, clean_latent: Tensor, t: Tensor, branches: list[tuple[float, Tensor, float]]
+    ) -> Tensor:
+        """The guided prediction; all branches go through the network as one batch."""
+        scaled = latents
+        if hasattr(self.scheduler, "scale_model_input"):
+            scaled = self.scheduler.scale_model_input(latents, t)
+        inputs = torch.cat([torch.cat([scaled, switch * clean_latent], 1) for _, _, switch in branches])
+        contexts = torch.cat([context for _, context, _ in branches]).to(inputs.dtype)
+        outputs = self.unet(inputs, t, encoder_hidden_states=contexts).sample.chunk(len(branches))
+        return torch.stack([weight * out for (weight, _, _), out in zip(branches, outputs, strict=True)]).sum(0)
+
+    def _timesteps(self, steps: int) -> Tensor:
+        if type(self.scheduler).__name__.startswith("FlowMatch"):
+            # Left alone, these schedulers spend their last step on noise of one part in a thousand.
+            self.scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps).tolist(), device=self.device)
+        else:
+            self.scheduler.set_timesteps(steps, device=self.device)
+        return self.scheduler.timesteps
+
+    # ------------------------------------------------------------------ photos in, results out
+
+    def iterate(
+        self,
+        cleans: Sequence[Tensor],
+        requests: Sequence[DegradationRequest],
+        *,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        image_guidance_scale: float | None = None,
+        max_batch: int = 8,
+        previews: bool = False,
+    ) -> Iterator[Progress | list[DegradationResult]]:
+        """Degrade photos of any sizes; yields `Progress` as it goes and the list of results last.
+
+        Photos of one base shape are painted together. Close the iterator to cancel between steps.
+
+        Args:
+            cleans: photos, each (3, H, W) in [0, 1].
+            requests: one for each photo.
+            num_inference_steps, guidance_scale, image_guidance_scale: None means the pipeline's own default.
+            max_batch: photos in one pass, a bound on memory; it never changes a picture.
+            previews: put the current estimate of the first photo into each `Progress`.
+
+        Raises:
+            ValueError: the two lists differ in length, or a photo has another shape than (3, H, W).
+        """
+        _check_photos(cleans, requests)
+        steps = num_inference_steps or self.config.num_inference_steps
+        text = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        image = self.config.image_guidance_scale if image_guidance_scale is None else image_guidance_scale
+        batches = self._batches(cleans, max_batch)
+        total = len(batches) * steps + len(cleans)
+        done, results = 0, {}
+        for shape, members in batches:
+            bases = [resize(cleans[i].float(), shape) for i in members]
+            padded = torch.stack([pad_to_multiple(base, self.pixel_multiple) for base in bases])
+            batch = [requests[i] for i in members]
+            painted = None
+            for painted in self.sample(
+                padded,
+                batch,
+                num_inference_steps=steps,
+                guidance_scale=text,
+                image_guidance_scale=image,
+                previews=previews,
+            ):
+                done += 1
+                preview = None if painted is None else (painted[0, :, : shape[0], : shape[1]].cpu() + 1) / 2
+                yield Progress(done, total, preview if previews else None)
+            assert painted is not None, "a sampler yields its result last"
+            for i, clean, base, one in zip(members, padded, bases, painted, strict=True):
+                results[i] = self._finish(cleans[i], base, clean, one, requests[i])
+                done += 1
+                yield Progress(done, total)
+        yield [results[i] for i in range(len(cleans))]
+
+    def __call__(
+        self, cleans: Sequence[Tensor], requests: Sequence[DegradationRequest], **options: Any
+    ) -> list[DegradationResult]:
+        """Degrade photos; the arguments are those of `iterate`."""
+        results: list[DegradationResult] = []
+        for item in self.progress_bar(self.iterate(cleans, requests, **options)):
+            if isinstance(item, list):
+                results = item
+        return results
+
+    def _batches(self, cleans: Sequence[Tensor], size: int) -> list[tuple[tuple[int, int], list[int]]]:
+        shapes = [
+            base_shape(*clean.shape[-2:], self.config.base_size, self.config.least_size) for clean in cleans
+        ]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for i, shape in enumerate(shapes):
+            groups.setdefault(shape, []).append(i)
+        return [(s, m[k : k + size]) for s, m in groups.items() for k in range(0, len(m), size)]
+
+    @torch.no_grad()
+    def _finish(
+        self, photo: Tensor, base: Tensor, padded: Tensor, painted: Tensor, request: DegradationRequest
+    ) -> DegradationResult:
+        """Structure, target, intensity and size of one painted image.
+
+        Args:
+            photo: the photo at its own size; `base` at base size; `padded` the same, padded.
+            painted: (3, h, w) in [-1, 1] at the padded size.
+        """
+        height, width = base.shape[-2:]
+        corrected = request.degradation in STRUCTURE_CORRECTED
+        if corrected and self.structure is not None:
+            clean = (2 * padded[None] - 1).to(painted)
+            painted = self.structure(clean, painted[None])[0].clamp(-1, 1)
+        reference = base
+        if not corrected:  # the codec bends the scene; the target has to be bent the same way
+            latent = self.encode_image(padded[None].to(self.device)) * self.vae.config.scaling_factor
+            reference = ((self.decode(latent)[0] + 1) / 2)[:, :height, :width].cpu()
+        degraded = ((painted + 1) / 2)[:, :height, :width].cpu()
+        if self.config.match_intensity:
+            degraded = match_intensity(base, degraded, request.mu)
+        full = torch.cat([rows for _, rows in enlarge(photo, reference, degraded)], 1)
+        target = photo if corrected else torch.cat([r for _, r in enlarge(photo, base, reference)], 1)
+        mu, sigma = measure(photo, full)
+        return DegradationResult(
+            request=request,
+            degraded=full,
+            target=target,
+            degradation_map=degradation_map(photo, full),
+            mu_obtained=mu,
+            sigma_obtained=sigma,
+            weights=self.weights_identity,
+        )
+
+
+def _accepts(function: Any, name: str) -> bool:
+    return name in inspect.signature(function).parameters
+
+
+def _check_photos(cleans: Sequence[Tensor], requests: Sequence[DegradationRequest]) -> None:
+    if len(cleans) != len(requests):
+        raise ValueError(f"got {len(cleans)} photos but {len(requests)} requests; give one request per photo")
+    for clean in cleans:
+        if clean.ndim != 3 or clean.shape[0] != 3 or 0 in clean.shape:
+            raise ValueError(f"a photo has shape {tuple(clean.shape)}; it must be (3, height, width)")

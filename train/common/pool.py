@@ -1,0 +1,76 @@
+"""A pool of pairs on disk: made once by all cores, then read by as many epochs as the training takes.
+
+On a CPU a simulated pair costs about as much as a training step on it. The pool is exact: entry k is pair k
+of its source. Making it survives kill -9; chunks that are complete are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from gendeg_core.seeds import sample_seed
+from train.common.pairs import Pair, PairSource
+
+CHUNK = 500
+
+
+class PairPool(PairSource):
+    """`length` pairs of `source` kept in `folder`; pair k of the pool is entry k modulo its length.
+
+    The order of each pass and the flips are drawn from the seed given to `pair`.
+    """
+
+    def __init__(self, source: PairSource, seed: int, length: int, folder: Path, processes: int = 1) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        chunks = [(k, min(CHUNK, length - k)) for k in range(0, length, CHUNK)]
+        missing = [(source, seed, k, n, folder) for k, n in chunks if not _path(folder, k).exists()]
+        if missing:
+            # spawn: a forked child would inherit torch's thread pool in an unknown state
+            with multiprocessing.get_context("spawn").Pool(max(processes, 1)) as workers:
+                list(tqdm(workers.imap(_make, missing), total=len(missing), desc="pairs, in chunks"))
+        self.length = length
+        self.chunks = [np.load(_path(folder, k), mmap_mode="r") for k, _ in chunks]
+        self.notes = [note for k, _ in chunks for note in json.loads(_notes(folder, k).read_text())]
+
+    def pair(self, seed: int, k: int) -> Pair:
+        lap, place = divmod(k, self.length)
+        entry = self._order(seed, lap)[place]
+        clean, degraded = self.chunks[entry // CHUNK][entry % CHUNK]
+        if sample_seed(seed, f"flip {k}") % 2:
+            clean, degraded = clean[..., ::-1], degraded[..., ::-1]
+        images = {"clean": torch.from_numpy(clean.copy()), "degraded": torch.from_numpy(degraded.copy())}
+        return Pair(**images, **self.notes[entry])  # pyright: ignore[reportArgumentType]
+
+    def _order(self, seed: int, lap: int) -> np.ndarray:
+        if getattr(self, "_lap", None) != (seed, lap):
+            self._lap = (seed, lap)
+            self._permutation = np.random.default_rng([seed, lap]).permutation(self.length)
+        return self._permutation
+
+
+def _path(folder: Path, first: int) -> Path:
+    return folder / f"pairs-{first:08d}.npy"
+
+
+def _notes(folder: Path, first: int) -> Path:
+    return folder / f"pairs-{first:08d}.json"
+
+
+def _make(job: tuple[PairSource, int, int, int, Path]) -> None:
+    """Write one chunk; the array appears last, under its final name, when all of it is there."""
+    source, seed, first, count, folder = job
+    torch.set_num_threads(1)
+    pairs = [source.pair(seed, first + k) for k in range(count)]
+    notes = [{key: p[key] for key in ("degradation", "mu", "sigma", "caption")} for p in pairs]
+    _notes(folder, first).write_text(json.dumps(notes))
+    array = np.stack([np.stack([p["clean"].numpy(), p["degraded"].numpy()]) for p in pairs])
+    temporary = _path(folder, first).with_suffix(".tmp.npy")
+    np.save(temporary, array)
+    os.replace(temporary, _path(folder, first))

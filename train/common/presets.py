@@ -1,0 +1,22 @@
+"""Command line of the training scripts: `--preset NAME` picks a configuration, other options override it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import tyro
+
+C = TypeVar("C")
+
+
+def configuration(presets: Mapping[str, Callable[[], C]], description: str | None) -> C:
+    """The chosen preset with the options of the command line laid over it."""
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--preset", choices=list(presets), default="tiny")
+    chosen, rest = first.parse_known_args(sys.argv[1:])
+    summary = f"{description or ''}\n--preset {{{','.join(presets)}}} (default tiny) sets every default below."
+    default = presets[chosen.preset]()
+    return tyro.cli(type(default), default=default, args=rest, description=summary)
