@@ -1,8 +1,8 @@
 """Low light: fewer photons, then the sensor's noise; or a dimmer, uneven illumination.
 
-Noise in linear light has a variance of a * light + b, Poisson plus Gaussian (Foi et al. 2008). Dimming follows
-the image = reflectance * illumination model of Retinex (Land 1977) with tone curves as in Zero-DCE (Guo et al.
-2020, used here in the darkening direction).
+Noise in linear light has a variance of a * light + b, Poisson plus Gaussian (Foi et al. 2008). Dimming
+follows the image = reflectance * illumination model of Retinex (Land 1977) with tone curves as in Zero-DCE
+(Guo et al. 2020, used here in the darkening direction).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def sensor(clean: Tensor, generator: torch.Generator) -> Render:
 
 
 def dimmed(clean: Tensor, generator: torch.Generator) -> Render:
-    """A dim scene: a darkening tone curve, a colour cast, a vignette (Guo et al. 2020, curve in equation 2)."""
+    """A dim scene: a darkening tone curve, a colour cast, a vignette (Guo et al. 2020, equation 2)."""
     curve, rounds = uniform(generator, 0.2, 1.0), integer(generator, 1, 6)
     factor = uniform(generator, 0.02, 0.8)
     cast = 1 + tint(generator, 0.3 if chance(generator, 0.4) else 0.08)
@@ -63,9 +63,10 @@ def night(clean: Tensor, generator: torch.Generator) -> Render:
     """Pools of light in the dark: the illumination varies strongly over the scene (Retinex, Land 1977)."""
     height, width = clean.shape[-2:]
     clouds = read_field(fractal(generator, uniform(generator, 2.8, 4.0)), height, width)
-    low = uniform(generator, 0, 0.5)
-    pools = smoothstep(low, low + uniform(generator, 0.2, 0.5), clouds)
-    depth = log_uniform(generator, 2, 8)  # stops between lit and unlit
+    low = uniform(generator, -0.1, 0.3)
+    # Wide transitions and few stops: steep ones look like black smoke instead of lamp light.
+    pools = smoothstep(low, low + uniform(generator, 0.5, 1.0), clouds)
+    depth = log_uniform(generator, 1, 5)  # stops between lit and unlit
     everywhere = uniform(generator, 0, 1.5)
     warm = 1 + tint(generator, 0.2)
     noise = grain(generator, height, width) * log_uniform(generator, 1e-4, 4e-3)
