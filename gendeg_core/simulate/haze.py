@@ -36,7 +36,7 @@ def homogeneous(clean: Tensor, generator: torch.Generator) -> Render:
 
 
 def patchy(clean: Tensor, generator: torch.Generator) -> Render:
-    """Banks of fog: the density itself is fractal noise (non-homogeneous haze, NH-HAZE, Ancuti et al. 2020)."""
+    """Banks of fog: the density itself is fractal noise (non-homogeneous haze: NH-HAZE, Ancuti 2020)."""
     height, width = clean.shape[-2:]
     clouds = read_field(fractal(generator, uniform(generator, 2.4, 4.0)), height, width)
     density = smoothstep(uniform(generator, 0.0, 0.55), uniform(generator, 0.65, 1.0), clouds)

@@ -1,8 +1,8 @@
 """Motion blur: the average of the scene over the exposure, while the camera or an object moves.
 
 Camera-shake trajectories follow Boracchi & Foi 2012 and Kupyn et al. 2018 (DeblurGAN); rotation and zoom are
-averages of warps. Strength scales the path, not the mixture of sharp and blurred, so that a small strength is a
-short exposure and not a ghost image.
+averages of warps. Strength scales the path, not the mixture of sharp and blurred, so that a small strength
+is a short exposure and not a ghost image.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def rotation_zoom(clean: Tensor, generator: torch.Generator) -> Render:
         return F.grid_sample(image[None], grid[None], padding_mode="reflection", align_corners=False)[0]
 
     def raw(strength: float) -> Tensor:
-        # Averaging with a copy moved by half, then a quarter, ... of the path equals averaging 2**n positions.
+        # Averaging with a copy moved by half, then a quarter, ... of the path averages 2**n positions.
         blurred = (warp(light, strength / 4) + warp(light, -strength / 4)) / 2
         for step in range(2, doublings + 1):
             moved = warp(blurred, strength / 2**step)

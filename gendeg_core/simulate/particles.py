@@ -165,7 +165,8 @@ def outline_distance(discs: Discs, radius: Tensor, patches: Patches) -> Tensor:
         return distance
     theta = torch.atan2(across, long)
     phase, wobble = discs.phase[which][:, None], discs.wobble[which][:, None]
-    waves = 0.6 * torch.cos(2 * theta + phase) + 0.4 * torch.cos(3 * theta + 2.3 * phase)
+    waves = 0.5 * torch.cos(2 * theta + phase) + 0.3 * torch.cos(3 * theta + 2.3 * phase)
+    waves = waves + 0.2 * torch.cos(5 * theta + 4.1 * phase)
     return distance / (1 + wobble * waves)
 
 

@@ -1,8 +1,8 @@
 """Rain: bright streaks over the scene, far rain merging into a veil.
 
-Streaks are motion-blurred drops, lighter than what lies behind them because each drop shows a wide view of the
-surroundings (Garg & Nayar 2007). Layers of streaks follow Yang et al. 2017 (Rain100H), accumulation Li et al.
-2019 (Outdoor-Rain).
+Streaks are motion-blurred drops, lighter than what lies behind them because each drop shows a wide view of
+the surroundings (Garg & Nayar 2007). Layers of streaks follow Yang et al. 2017 (Rain100H), accumulation Li
+et al. 2019 (Outdoor-Rain).
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ from gendeg_core.simulate.haze import airlight, depth_prior, scatter
 from gendeg_core.simulate.particles import Lines, blend_in, thickness_of_lines
 from gendeg_core.simulate.strength import Render, finish
 
+MOST_STREAKS = 5000  # per layer and square of the short side
+
 
 def streaks(clean: Tensor, generator: torch.Generator) -> Render:
     """One to four layers of streaks in nearly one direction, with a light veil (Yang et al. 2017)."""
-    thickness = _layers(
-        clean, generator, layers=integer(generator, 1, 4), count=(40, 900), length=(0.04, 0.4)
-    )
+    cover, layers = log_uniform(generator, 0.04, 2.5), integer(generator, 1, 4)
+    thickness = _layers(clean, generator, layers, cover, length=(0.05, 0.45), width=(0.0012, 0.006))
     veil = uniform(generator, 0, 0.35) if chance(generator, 0.4) else 0.0
     return _rain(clean, generator, thickness, veil)
 
 
 def drizzle(clean: Tensor, generator: torch.Generator) -> Render:
-    """Fine dense rain: short thin far streaks and a few near ones (Garg & Nayar 2007, streak sizes by depth)."""
-    far = _layers(clean, generator, layers=integer(generator, 1, 2), count=(300, 4000), length=(0.012, 0.07))
-    near = _layers(clean, generator, layers=1, count=(10, 80), length=(0.06, 0.2))
+    """Fine dense rain: short thin far streaks and a few near ones (sizes by depth: Garg & Nayar 2007)."""
+    cover, layers = log_uniform(generator, 0.06, 2.0), integer(generator, 1, 2)
+    far = _layers(clean, generator, layers, cover, length=(0.02, 0.09), width=(0.0012, 0.003))
+    near = _layers(clean, generator, 1, 0.15 * cover, length=(0.06, 0.2), width=(0.0018, 0.004))
     veil = uniform(generator, 0, 0.5) if chance(generator, 0.5) else 0.0
     return _rain(clean, generator, far + near, veil)
 
@@ -39,67 +41,71 @@ def drizzle(clean: Tensor, generator: torch.Generator) -> Render:
 def downpour(clean: Tensor, generator: torch.Generator) -> Render:
     """Heavy rain: dense streaks, and far rain that thickens with depth like fog (Li et al. 2019)."""
     height, width = clean.shape[-2:]
-    thickness = _layers(
-        clean, generator, layers=integer(generator, 2, 4), count=(200, 1800), length=(0.05, 0.35)
-    )
+    cover, layers = log_uniform(generator, 0.3, 3.0), integer(generator, 2, 4)
+    thickness = _layers(clean, generator, layers, cover, length=(0.06, 0.4), width=(0.0012, 0.005))
     depth = depth_prior(generator, height, width)
     depth = depth * (0.6 + 0.8 * read_field(fractal(generator, 3.0), height, width))
     colour, beta = airlight(generator), uniform(generator, 0.1, 1.5)
-    veiled = _rain(clean, generator, thickness, 0.0)
-    return finish(clean, lambda strength: scatter(veiled(strength), strength * beta * depth, colour))
+    rainy = _rain(clean, generator, thickness, 0.0)
+    # Squared, so that streaks come before fog: faint rain is still rain.
+    return finish(clean, lambda strength: scatter(rainy(strength), strength**2 * beta * depth, colour))
 
 
 def _layers(
     clean: Tensor,
     generator: torch.Generator,
-    *,
     layers: int,
-    count: tuple[float, float],
+    cover: float,
+    *,
     length: tuple[float, float],
+    width: tuple[float, float],
 ) -> Tensor:
-    """(BUCKETS, H, W) thickness of several layers that fall in nearly one direction."""
-    height, width = clean.shape[-2:]
-    short = min(height, width)
-    tall, wide = height / short, width / short
+    """(BUCKETS, H, W) thickness of several layers that fall in nearly one direction.
+
+    Args:
+        cover: area of all streaks together over the area of the image.
+        length, width: ranges of one streak, in short sides.
+    """
+    rows, columns = clean.shape[-2:]
+    short = min(rows, columns)
+    tall, wide = rows / short, columns / short
     slant = math.radians(max(-55.0, min(55.0, 22 * normals(generator, 1).item())))
     total = torch.zeros(())
     for _ in range(layers):
-        span = log_uniform(generator, *length)
-        number = max(4, round(log_uniform(generator, *count) / layers * tall * wide))
-        # Streaks start outside too, so that the border is as full as the middle.
-        y = uniforms(generator, number, -span / 2, 1 + span / 2) * tall
-        x = uniforms(generator, number, -span / 2, 1 + span / 2) * wide
+        span, thin = log_uniform(generator, *length), log_uniform(generator, *width)
+        count = min(MOST_STREAKS, cover / layers / (2.5 * thin * span))
+        number = max(4, round(count * tall * wide))
         angle = slant + normals(generator, number) * math.radians(uniform(generator, 0.3, 5))
         along = span * uniforms(generator, number, 0.6, 1.4)
-        opacity = log_uniform(generator, 0.15, 0.95) * uniforms(generator, number, 0.4, 1.0)
+        densest = log_uniform(generator, 0.3, 0.97)
         lines = Lines(
-            y,
-            x,
-            along * torch.cos(angle),
-            along * torch.sin(angle),
-            opacity.clamp(max=0.97),
-            width=span * log_uniform(generator, 0.008, 0.05),
+            # Centres lie outside too, so that the border is as full as the middle.
+            y=uniforms(generator, number, -span / 2, 1 + span / 2) * tall,
+            x=uniforms(generator, number, -span / 2, 1 + span / 2) * wide,
+            along_y=along * torch.cos(angle),
+            along_x=along * torch.sin(angle),
+            opacity=densest * uniforms(generator, number, 0.4, 1.0),
+            width=thin,
         )
-        total = total + thickness_of_lines(lines, height, width)
+        total = total + thickness_of_lines(lines, rows, columns)
     return total
 
 
 def _rain(clean: Tensor, generator: torch.Generator, thickness: Tensor, veil: float) -> Render:
     """Blend streaks of the surroundings' light over the scene, then a uniform veil."""
     short = min(clean.shape[-2:])
-    surroundings = gaussian_blur(clean, 0.12 * short) * uniform(generator, 1.1, 1.8) + uniform(
-        generator, 0, 0.2
-    )
+    gain, offset = uniform(generator, 1.1, 1.8), uniform(generator, 0, 0.2)
+    surroundings = gaussian_blur(clean, 0.12 * short) * gain + offset
     white = uniform(generator, 0.65, 1.0) + tint(generator, 0.03)
     share = uniform(generator, 0, 0.7)
     light = (share * surroundings + (1 - share) * white).clamp(0, 1)
     fog = (uniform(generator, 0.5, 0.95) + tint(generator, 0.03)).clamp(0, 1)
-    ease = uniform(generator, 0.15, 1.0)  # how much the streaks also fade at low strength
-    highest = uniform(generator, 0.7, 1.0)
+    ease = uniform(generator, 0.1, 0.8)  # how much the streaks also fade at low strength
+    highest = uniform(generator, 0.8, 1.0)
 
     def raw(strength: float) -> Tensor:
         opacity = highest * strength**ease * (1 - torch.exp(-blend_in(thickness, strength)))
         rainy = clean + (light - clean) * opacity
-        return rainy + (fog - rainy) * (veil * strength)
+        return rainy + (fog - rainy) * (veil * strength**2)
 
     return finish(clean, raw)

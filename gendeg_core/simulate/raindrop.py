@@ -19,6 +19,7 @@ from gendeg_core.simulate.particles import Discs, outline_distance, patches_arou
 from gendeg_core.simulate.strength import Render, finish
 
 VIEW_SIZE = 112  # short side of the copy that drops look at: a drop shrinks the scene, so no more is visible
+MOST_DROPS = 700  # per square of the short side
 _FADE = 0.15  # share of the drops that are half there at any strength
 
 
@@ -65,9 +66,9 @@ class Pane:
 
 def drops(clean: Tensor, generator: torch.Generator) -> Render:
     """Drops in focus: inverted sharp views, dark rims, highlights (Halimeh & Roser 2009)."""
-    number = log_uniform(generator, 15, 260)
     largest = uniform(generator, 0.02, 0.085)
-    discs = _scatter_drops(clean, generator, number, (largest / 8, largest), (0.06, 0.25))
+    cover = log_uniform(generator, 0.04, 1.2)
+    discs = _scatter_drops(clean, generator, cover, (largest / 8, largest), (0.06, 0.25))
     optics = Optics(
         view=uniform(generator, 2, 7),
         gain=uniform(generator, 0.75, 1.25),
@@ -82,9 +83,9 @@ def drops(clean: Tensor, generator: torch.Generator) -> Render:
 
 def blurred_drops(clean: Tensor, generator: torch.Generator) -> Render:
     """Drops close to the lens, out of focus: soft patches of smeared light (Qian et al. 2018)."""
-    number = log_uniform(generator, 10, 160)
     largest = uniform(generator, 0.03, 0.11)
-    discs = _scatter_drops(clean, generator, number, (largest / 5, largest), (0.35, 1.0))
+    cover = log_uniform(generator, 0.06, 1.2)
+    discs = _scatter_drops(clean, generator, cover, (largest / 5, largest), (0.35, 1.0))
     optics = Optics(
         view=uniform(generator, 1, 5),
         gain=uniform(generator, 0.8, 1.2),
@@ -100,7 +101,7 @@ def blurred_drops(clean: Tensor, generator: torch.Generator) -> Render:
 def running(clean: Tensor, generator: torch.Generator) -> Render:
     """Water running down: winding trails that end in a heavy drop, among small resting drops."""
     discs, upright = _trails(clean, generator)
-    resting = _scatter_drops(clean, generator, log_uniform(generator, 10, 150), (0.004, 0.03), (0.1, 0.5))
+    resting = _scatter_drops(clean, generator, log_uniform(generator, 0.02, 0.3), (0.004, 0.03), (0.1, 0.5))
     discs = Discs(*(torch.cat(pair) for pair in zip(_fields(discs), _fields(resting), strict=True)))
     upright = torch.cat((upright, torch.zeros(len(resting.y))))
     optics = Optics(
@@ -132,16 +133,18 @@ def _fields(discs: Discs) -> tuple[Tensor, ...]:
 def _scatter_drops(
     clean: Tensor,
     generator: torch.Generator,
-    count: float,
+    cover: float,
     radius: tuple[float, float],
     softness: tuple[float, float],
 ) -> Discs:
-    """Drops anywhere on the pane, many small and few large; `opacity` holds their rank."""
+    """Drops anywhere on the pane, many small and few large; `opacity` holds their rank; `cover` is their area."""
     height, width = clean.shape[-2:]
     short = min(height, width)
     tall, wide = height / short, width / short
-    number = max(3, round(count * tall * wide))
     crowding = uniform(generator, 0.8, 2.2)
+    expected = radius[0] * (radius[1] / radius[0]) ** (torch.linspace(0, 1, 64) ** crowding)
+    area = math.pi * expected.square().mean().item()
+    number = max(3, round(min(MOST_DROPS, cover / area) * tall * wide))
     size = radius[0] * (radius[1] / radius[0]) ** (uniforms(generator, number) ** crowding)
     return Discs(
         y=uniforms(generator, number, -0.03, 1.03) * tall,
@@ -162,7 +165,7 @@ def _trails(clean: Tensor, generator: torch.Generator) -> tuple[Discs, Tensor]:
     height, width = clean.shape[-2:]
     short = min(height, width)
     tall, wide = height / short, width / short
-    trails = max(1, round(log_uniform(generator, 2, 14) * wide))
+    trails = max(1, round(log_uniform(generator, 2, 30) * wide))
     links = 48
     length = uniforms(generator, trails, 0.1, 0.9) * tall
     head = uniforms(generator, trails, 0.012, 0.035)
@@ -235,7 +238,7 @@ def _glass(
 
     def raw(strength: float) -> Tensor:
         there = ((strength * (1 + _FADE) - pane.rank) / _FADE).clamp(0, 1)
-        scene = clean + strength * (film - clean)
+        scene = clean + strength**2 * (film - clean)
         return scene + (shown - scene) * (mask * there)
 
     return finish(clean, raw)
@@ -271,6 +274,6 @@ def _wet_film(clean: Tensor, generator: torch.Generator) -> Tensor:
     if not chance(generator, 0.35):
         return clean
     short = min(clean.shape[-2:])
-    blurred = gaussian_blur(clean, uniform(generator, 0.002, 0.012) * short)
+    blurred = gaussian_blur(clean, uniform(generator, 0.001, 0.006) * short)
     pale = uniform(generator, 0, 0.15)
     return blurred + pale * (uniform(generator, 0.5, 0.9) - blurred)

@@ -1,4 +1,4 @@
-"""From a request to a simulated degradation: draw patterns, solve for mu, keep the one nearest to (mu, sigma)."""
+"""From a request to a simulated degradation: draw, solve for mu, keep the nearest to (mu, sigma)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from gendeg_core.types import Degradation, DegradationRequest
 
 SEARCH_SIZE = 192  # short side at which candidates are compared
 CLOSE_ENOUGH = 0.002  # error of mu after which the full-size strength is left alone
+_REDRAWS = 4
 _LARGE = 2_000_000  # pixels from which each render costs seconds
 
 
@@ -79,13 +80,20 @@ def random_pair(
     """
     _check(clean)
     names = list(families) if families is not None else list(FAMILIES[degradation])
-    name = names[integer(generator, 0, len(names) - 1)]
-    render = family_named(degradation, name)(clean.float(), generator)
-    if mu is None:
-        strength = uniform(generator, 0.05, 1.0)
-    else:
-        strength = solve_strength(render, clean.float(), mu, tolerance=0.003, renders=6)
-    return Simulated(render(strength).to(clean.dtype), name, strength)
+    photo = clean.float()
+    strength, name, degraded = 0.0, names[0], photo
+    # A pattern may be too weak for mu even at full strength; a few fresh ones are cheap.
+    for _ in range(_REDRAWS if mu is not None else 1):
+        name = names[integer(generator, 0, len(names) - 1)]
+        render = family_named(degradation, name)(photo, generator)
+        if mu is None:
+            strength = uniform(generator, 0.05, 1.0)
+        else:
+            strength = solve_strength(render, photo, mu, tolerance=0.003, renders=6)
+        degraded = render(strength)
+        if strength < 1:
+            break
+    return Simulated(degraded.to(clean.dtype), name, strength)
 
 
 @dataclass(frozen=True)

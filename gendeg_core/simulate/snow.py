@@ -25,25 +25,25 @@ from gendeg_core.simulate.strength import Render, finish
 
 
 def flakes(clean: Tensor, generator: torch.Generator) -> Render:
-    """Quiet snowfall: far dots, middle flakes with irregular outlines, near blurred ones (Liu et al. 2018)."""
-    amount = log_uniform(generator, 0.3, 3.0)
-    thickness = _flake_layer(clean, generator, amount * 900, (0.0025, 0.006), (0.5, 1.0), 0.2)
-    thickness = thickness + _flake_layer(clean, generator, amount * 220, (0.006, 0.014), (0.3, 0.8), 0.35)
+    """Quiet snowfall: far dots, middle flakes with irregular outlines, near blurred ones (Snow100K)."""
+    amount = log_uniform(generator, 0.3, 5.0)
+    thickness = _flake_layer(clean, generator, amount * 900, (0.0025, 0.006), (0.5, 1.0), 0.12)
+    thickness = thickness + _flake_layer(clean, generator, amount * 220, (0.006, 0.014), (0.3, 0.9), 0.2)
     if chance(generator, 0.6):
-        thickness = thickness + _flake_layer(clean, generator, amount * 22, (0.015, 0.05), (0.5, 1.0), 0.25)
+        thickness = thickness + _flake_layer(clean, generator, amount * 22, (0.015, 0.05), (0.5, 1.0), 0.15)
     return _snow(clean, generator, thickness, veil=chance(generator, 0.4))
 
 
 def large_flakes(clean: Tensor, generator: torch.Generator) -> Render:
     """Few large flakes near the lens, most of them out of focus (the large class of Snow100K)."""
-    amount = log_uniform(generator, 0.3, 2.0)
-    thickness = _flake_layer(clean, generator, amount * 60, (0.012, 0.04), (0.3, 1.0), 0.4)
-    thickness = thickness + _flake_layer(clean, generator, amount * 200, (0.004, 0.01), (0.4, 1.0), 0.3)
+    amount = log_uniform(generator, 0.2, 4.0)
+    thickness = _flake_layer(clean, generator, amount * 60, (0.012, 0.04), (0.35, 1.0), 0.2)
+    thickness = thickness + _flake_layer(clean, generator, amount * 200, (0.004, 0.01), (0.4, 1.0), 0.2)
     return _snow(clean, generator, thickness, veil=chance(generator, 0.3))
 
 
 def blizzard(clean: Tensor, generator: torch.Generator) -> Render:
-    """Wind-blown snow: flakes drawn out along the wind, and a veil that hides the distance (Chen et al. 2021)."""
+    """Wind-blown snow: flakes drawn out along the wind, and a veil (Chen et al. 2021)."""
     height, width = clean.shape[-2:]
     short = min(height, width)
     tall, wide = height / short, width / short
@@ -51,7 +51,7 @@ def blizzard(clean: Tensor, generator: torch.Generator) -> Render:
     thickness = torch.zeros(())
     for _ in range(integer(generator, 2, 4)):
         size = log_uniform(generator, 0.0015, 0.012)
-        number = max(4, round(log_uniform(generator, 0.1, 1.2) * 0.06 / size**1.2 * tall * wide))
+        number = max(4, round(log_uniform(generator, 0.1, 2.5) * 0.06 / size**1.2 * tall * wide))
         angle = wind + normals(generator, number) * uniform(generator, 0.02, 0.25)
         along = size * uniform(generator, 2, 12) * uniforms(generator, number, 0.4, 1.6)
         opacity = uniform(generator, 0.4, 0.97) * uniforms(generator, number, 0.4, 1.0)
@@ -107,7 +107,7 @@ def _snow(clean: Tensor, generator: torch.Generator, thickness: Tensor, *, veil:
     ease = uniform(generator, 0.1, 0.8)
 
     def raw(strength: float) -> Tensor:
-        foggy = scatter(clean, strength * beta * depth, colour) if veil else clean
+        foggy = scatter(clean, strength**1.5 * beta * depth, colour) if veil else clean
         opacity = strength**ease * (1 - torch.exp(-blend_in(thickness, strength)))
         return foggy + (white - foggy) * opacity
 
