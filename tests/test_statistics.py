@@ -12,7 +12,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors import safe_open
 from scipy import stats
 
 from gendeg_core.statistics import (
@@ -23,6 +22,7 @@ from gendeg_core.statistics import (
     bin_index,
     degradation_map,
     draw_intensity,
+    draw_sigma_given_mu,
     is_free,
     map_statistics,
     measure,
@@ -156,15 +156,6 @@ def test_bins_of_plain_values():
     assert bin_index(0.2, MU_EDGES) == 36  # 0.2 / 0.00546875 = 36.57
     assert bin_index(0.1, SIGMA_EDGES) == 32  # exactly the lower edge of bin 32
     assert bin_index(0.0054, MU_EDGES) == 0
-
-
-@pytest.mark.parametrize(("name", "edges"), [("mu", MU_EDGES), ("sigma", SIGMA_EDGES)])
-def test_bins_match_the_released_code(name: str, edges: np.ndarray):
-    """69 values at, next to and beyond edges, with the bins that the released code gave them."""
-    with safe_open(ROOT / "tests/golden/intensity.safetensors", "np") as golden:
-        values = golden.get_tensor(f"in/{name}_values")
-        expected = golden.get_tensor(f"out/{name}_index")
-    assert bin_index(values, edges).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("value", [-1e-9, -1.0, math.nan])
@@ -303,6 +294,30 @@ def test_free_draws_are_uniform_over_the_data_set_and_independent():
         assert high - 0.001 < values.max() <= high
         assert stats.kstest(values, "uniform", args=(low, high - low)).pvalue > 0.001
     assert abs(np.corrcoef(mu, sigma)[0, 1]) < 0.08
+
+
+def test_sigma_follows_the_row_of_mu():
+    rng = np.random.default_rng(8)
+    mu = 0.1  # bin 18
+    drawn = np.array([draw_sigma_given_mu(Degradation.HAZE, mu, rng) for _ in range(2000)])
+    row = published_histogram(Degradation.HAZE).joint[18]
+    observed = np.bincount(bin_index(drawn, SIGMA_EDGES), minlength=BINS)
+    assert chi_square_p(observed, row / row.sum() * 2000) > 0.001
+
+
+def test_sigma_of_an_unpublished_mu_comes_from_the_nearest_row():
+    rng = np.random.default_rng(9)
+    last = published_histogram(Degradation.RAINDROP).joint.sum(1).nonzero()[0][-1]
+    allowed = np.flatnonzero(published_histogram(Degradation.RAINDROP).joint[last])
+    drawn = np.array([draw_sigma_given_mu(Degradation.RAINDROP, 0.6, rng) for _ in range(100)])
+    assert set(bin_index(drawn, SIGMA_EDGES)) <= set(allowed)
+
+
+def test_sigma_is_never_larger_than_mu_allows():
+    rng = np.random.default_rng(10)
+    drawn = [draw_sigma_given_mu(Degradation.RAINDROP, 1e-4, rng) for _ in range(50)]
+    assert max(drawn) <= math.sqrt(1e-4)
+    assert draw_sigma_given_mu(Degradation.SNOW, 0.0, rng) == 0
 
 
 def test_every_twentieth_draw_is_free_starting_with_the_first():
