@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 # The scale jumps between a few round values, so that it stands still while a slider moves a little.
 SCALE_TOPS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 COLOUR_MAP = "inferno"
+SCALE_INK = "#7c8798"
 
 
 @functools.cache
 def histogram_background(degradation: Degradation) -> dict[str, Any]:
-    """The published joint histogram as opacity: width over mu, height over sigma (top row = largest), base64 bytes.
+    """The published joint histogram as opacity, one base64 byte per cell: mu across, largest sigma on top.
 
     Counts span four orders of magnitude, so opacity follows their logarithm.
     """
@@ -58,7 +59,8 @@ def heat_map(degradation_map: Tensor) -> Image:
     # Very long or very tall photos keep their shape inside a bounded figure.
     picture_height = min(max(picture_width * height / width, 1.0), 9.0)
     total = picture_height + bar_height
-    figure = Figure(figsize=(picture_width, total), dpi=100)
+    # No ground and mid-grey letters: the scale reads on a light and on a dark page.
+    figure = Figure(figsize=(picture_width, total), dpi=100, facecolor="none")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0, bar_height / total, 1, picture_height / total))
     axes.set_axis_off()
@@ -66,6 +68,7 @@ def heat_map(degradation_map: Tensor) -> Image:
     bar_axes = figure.add_axes((0.05, 0.30 / total, 0.90, 0.15 / total))
     bar = figure.colorbar(shown, cax=bar_axes, orientation="horizontal", extend="neither")
     bar.set_ticks(list(np.linspace(0, top, 6)))
-    bar.ax.tick_params(labelsize=9, length=2, pad=2)
+    bar.ax.tick_params(labelsize=10, length=2, pad=2, color=SCALE_INK, labelcolor=SCALE_INK)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    return Image.fromarray(np.asarray(canvas.buffer_rgba()).copy())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import sys
 
-# Started as a file, Python puts app/ instead of the repository on the path, where our files could hide others.
+# Started as a file, Python puts app/ on the path, not the repository, and our files could hide others.
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:] = [str(ROOT)] + [
     entry for entry in sys.path if pathlib.Path(entry or ".").resolve() != ROOT / "app"

@@ -17,7 +17,9 @@ EXPECTED = (ValueError, OSError, MemoryError)
 def sentence(error: BaseException) -> str:
     """What to tell the visitor about a refusal."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "The server's disk is full, so the file could not be written; nothing else was lost. Try again later."
+        return (
+            "The server's disk is full, so the file was not written; nothing else was lost. Try again later."
+        )
     if isinstance(error, MemoryError):
         return "The server has not enough memory for this photo; choose a smaller one."
     text = str(error).strip() or type(error).__name__

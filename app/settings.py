@@ -1,4 +1,4 @@
-"""From the values of the controls, or of a link, to what the core understands; every refusal is a sentence."""
+"""From the values of the controls, or of a link, to what the core understands; a refusal is a sentence."""
 
 from __future__ import annotations
 

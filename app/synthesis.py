@@ -61,7 +61,7 @@ class PhotoView(NamedTuple):
 
 
 def take_photo(session: Session, path: str | None, caption: str) -> Iterator[PhotoView]:
-    """Make the file at `path` this visitor's photo. What the visitor typed stays; a refused file changes nothing."""
+    """Make the file at `path` this visitor's photo. What was typed stays; a refused file changes nothing."""
     try:
         opened = open_photo(path) if path else None
     except (ValueError, OSError) as error:
@@ -93,7 +93,7 @@ def browser_copy(photo: SessionPhoto) -> np.ndarray:
 
 
 def take_example(session: Session, index: int, caption: str) -> tuple[str, Any]:
-    """An example becomes the photo; returns its path and a caption unless the visitor typed one of their own."""
+    """An example becomes the photo; returns its path, and its caption unless the visitor typed another."""
     example = example_photos()[index]
     session.take_ticket()
     session.photo = open_photo(example.path)

@@ -134,7 +134,7 @@ def _controls() -> Controls:
         )  # fmt: skip
         sigma = gr.Slider(
             0, SIGMA_MAX, DEFAULT_SIGMA, step=0.001, label="unevenness (sigma)", elem_id="sigma",
-            info="How much that differs from place to place: low is an even veil, high is patches and streaks.",
+            info="How much it differs from place to place: low is an even veil, high is patches and streaks.",
         )  # fmt: skip
     with gr.Column(min_width=320, elem_classes="group-rest"):
         return Controls(photo, examples, degradation, mu, sigma, *_pad_and_seed(), *_engine(), *_advanced())
@@ -199,8 +199,8 @@ def _results() -> tuple[Any, ...]:
         buttons=["fullscreen"],
     )  # fmt: skip
     gr.Markdown(
-        f"The live picture is a preview whose short side is {PREVIEW_SIDES[0]} pixels, so that it keeps up with the "
-        "sliders. The full-size file is rendered anew from your photo: same settings, finer detail.",
+        f"Preview at {PREVIEW_SIDES[0]} px (short side), so that it keeps up with the sliders. The full-size "
+        "file is rendered anew from your photo: same settings, finer detail.",
         elem_classes="hint",
     )
     with gr.Column(min_width=320, elem_classes="boxed"):
@@ -209,7 +209,7 @@ def _results() -> tuple[Any, ...]:
         gr.Markdown("Degradation map: how far each pixel moved, 0 to 1", elem_classes="section-title")
         heat = gr.Image(
             show_label=False, elem_id="heat", format="png", interactive=False, container=False,
-            buttons=["download", "fullscreen"], height=360,
+            buttons=["download", "fullscreen"],
         )  # fmt: skip
     with gr.Row(equal_height=False):
         suffix = gr.Dropdown(
@@ -225,17 +225,23 @@ def _grids() -> tuple[Any, ...]:
     with gr.Tabs():
         with gr.Tab("Sweep mu and sigma", elem_id="sweep_tab"):
             gr.Markdown(
-                "The chosen degradation with strength across and unevenness down, over the range of the published "
-                "data. Select a picture to work on it.",
+                "The chosen degradation with strength across and unevenness down, over the range of the "
+                "published data. Select a picture to work on it.",
                 elem_classes="hint",
             )
-            run_sweep = gr.Button("Draw the sweep", elem_id="run_sweep")
+            with gr.Row():
+                run_sweep = gr.Button(
+                    "Draw the sweep", elem_id="run_sweep", variant="primary", scale=0, min_width=180
+                )
             sweep = TileGrid(elem_id="sweep", min_width=320)
         with gr.Tab("All six at once", elem_id="six_tab"):
             gr.Markdown(
                 "The same photo, strength, unevenness and seed in all six degradations.", elem_classes="hint"
             )
-            run_six = gr.Button("Draw all six", elem_id="run_six")
+            with gr.Row():
+                run_six = gr.Button(
+                    "Draw all six", elem_id="run_six", variant="primary", scale=0, min_width=180
+                )
             six = TileGrid(elem_id="six", min_width=320)
     return run_sweep, sweep, run_six, six
 
@@ -293,8 +299,8 @@ def _wire_photo(
         **QUIET,
     )
     picked = controls.examples.click(
-        synthesis.take_example, [session, controls.examples, controls.caption], [controls.photo, controls.caption],
-        **QUIET,
+        synthesis.take_example, [session, controls.examples, controls.caption],
+        [controls.photo, controls.caption], **QUIET,
     )  # fmt: skip
     return [event.success(**preview) for event in (taken, picked)]
 
@@ -349,7 +355,7 @@ def _surprise(degradation: str) -> tuple[float, float, list[float]]:
 
 
 def _pick(event: gr.EventData) -> tuple[str, float, float, Any]:
-    """A tile becomes the setting. The values come back from the browser, so they are checked like any other."""
+    """A tile becomes the setting. Its values come back from the browser, so they are checked again."""
     degradation = Degradation.parse(str(event.degradation))
     mu, sigma = number("mu", event.mu), number("sigma", event.sigma)
     pad = gr.update(value=[mu, sigma], heat=histogram_background(degradation), obtained=None)
@@ -378,7 +384,7 @@ def _first_photo(session: Session) -> tuple[str, Any]:
 
 
 def _choose_engine(request: gr.Request) -> tuple[str, Any]:
-    """GenDeg when its weights load, else the simulator and the reason in plain sight; a link's choice is kept."""
+    """GenDeg when its weights load, else the simulator and the reason why; a link's choice stays."""
     asked = dict(request.query_params).get("engine")
     reason = engines.unavailable_reason("gendeg")
     chosen = asked if asked in engines.LABELS else "simulator" if reason else "gendeg"

@@ -28,6 +28,8 @@ class MuSigmaPad(gr.HTML):
         obtained: list[float] | None = None,
         **arguments: Any,
     ) -> None:
+        # set before: an unknown attribute that the script names in quotes would be taken for an event
+        self.heat, self.obtained = heat, obtained
         super().__init__(
             value,  # pyright: ignore[reportArgumentType]
             **parts("mu_sigma_pad"),

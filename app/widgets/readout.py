@@ -1,4 +1,4 @@
-"""Asked against obtained: a small table with a bar per number and the difference in words a newcomer reads."""
+"""Asked against obtained: a small table with the difference and a bar per number."""
 
 from __future__ import annotations
 
