@@ -90,12 +90,17 @@ def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
         small = resize(image, max(1, round(height / factor)), max(1, round(width / factor)))
         return resize(gaussian_blur(small, 3.0), height, width)
     radius = max(1, math.ceil(3 * sigma))
-    offsets = torch.arange(-radius, radius + 1, dtype=image.dtype)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    padded = reflect_pad(image, (radius, radius), (radius, radius))[:, None]
-    blurred = F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
-    return blurred[:, 0]
+    weights = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
+    # Sums of shifted copies: several times faster on a CPU than a convolution of one channel.
+    height, width = image.shape[-2:]
+    padded = reflect_pad(image, (radius, radius), (radius, radius))
+    columns = torch.zeros_like(padded[..., :height, :])
+    for shift, weight in enumerate(weights):
+        columns.add_(padded[..., shift : shift + height, :], alpha=weight / sum(weights))
+    blurred = torch.zeros_like(image)
+    for shift, weight in enumerate(weights):
+        blurred.add_(columns[..., shift : shift + width], alpha=weight / sum(weights))
+    return blurred
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:

@@ -38,13 +38,15 @@ def homogeneous(clean: Tensor, generator: torch.Generator) -> Render:
 def patchy(clean: Tensor, generator: torch.Generator) -> Render:
     """Banks of fog: the density itself is fractal noise (non-homogeneous haze: NH-HAZE, Ancuti 2020)."""
     height, width = clean.shape[-2:]
-    clouds = read_field(fractal(generator, uniform(generator, 2.4, 4.0)), height, width)
-    density = smoothstep(uniform(generator, 0.0, 0.55), uniform(generator, 0.65, 1.0), clouds)
+    clouds = read_field(fractal(generator, uniform(generator, 3.0, 4.5)), height, width)
+    density = smoothstep(uniform(generator, -0.2, 0.4), uniform(generator, 0.85, 1.2), clouds)
     density = density ** uniform(generator, 0.7, 2.5)
     floor = uniform(generator, 0, 0.35)
     share = uniform(generator, 0, 0.6)
     depth = depth_prior(generator, height, width)
-    return _haze(clean, generator, (floor + (1 - floor) * density) * (1 - share + share * depth))
+    return _haze(
+        clean, generator, (floor + (1 - floor) * density) * (1 - share + share * depth), thickest=3.5
+    )
 
 
 def layered(clean: Tensor, generator: torch.Generator) -> Render:
@@ -81,9 +83,10 @@ def airlight(generator: torch.Generator) -> Tensor:
     return (bright + tint(generator, spread)).clamp(0, 1)
 
 
-def _haze(clean: Tensor, generator: torch.Generator, depth: Tensor) -> Render:
+def _haze(clean: Tensor, generator: torch.Generator, depth: Tensor, thickest: float = 8.0) -> Render:
+    """Scatter light over a relative depth (H, W); `thickest` bounds the optical depth at strength 1."""
     colour = airlight(generator)
-    beta = log_uniform(generator, 1.5, 8.0)
+    beta = log_uniform(generator, 1.5, thickest)
     # Small droplets scatter blue more than red; fog does not (Narasimhan & Nayar 2002, section 2).
     wavelength = 1 + torch.tensor([-1.0, 0.0, 1.0]).view(3, 1, 1) * uniform(generator, 0, 0.15)
     per_channel = integer(generator, 0, 2) == 0

@@ -25,7 +25,7 @@ def sensor(clean: Tensor, generator: torch.Generator) -> Render:
     """A short exposure in linear light with sensor noise, sometimes pushed by gain (Foi et al. 2008)."""
     light = to_linear(clean)
     stops = uniform(generator, 2.5, 8.0)
-    shot, read = log_uniform(generator, 3e-5, 3e-3), log_uniform(generator, 1e-4, 5e-3)
+    shot, read = log_uniform(generator, 1e-4, 6e-3), log_uniform(generator, 3e-4, 8e-3)
     contrast = uniform(generator, 0, 0.6)
     balance = 1 + tint(generator, 0.25 if chance(generator, 0.4) else 0.05)
     noise = grain(generator, *clean.shape[-2:])
@@ -63,17 +63,19 @@ def night(clean: Tensor, generator: torch.Generator) -> Render:
     """Pools of light in the dark: the illumination varies strongly over the scene (Retinex, Land 1977)."""
     height, width = clean.shape[-2:]
     clouds = read_field(fractal(generator, uniform(generator, 2.8, 4.0)), height, width)
-    low = uniform(generator, -0.1, 0.3)
-    # Wide transitions and few stops: steep ones look like black smoke instead of lamp light.
-    pools = smoothstep(low, low + uniform(generator, 0.5, 1.0), clouds)
-    depth = log_uniform(generator, 1, 5)  # stops between lit and unlit
-    everywhere = uniform(generator, 0, 1.5)
+    edge = uniform(generator, 0.1, 0.6)
+    depth = log_uniform(generator, 2, 10)  # stops between lit and unlit
+    everywhere = uniform(generator, 0, 1.5) if chance(generator, 0.5) else 0.0
+    ease = uniform(generator, 0.1, 1.0)
     warm = 1 + tint(generator, 0.2)
     noise = grain(generator, height, width) * log_uniform(generator, 1e-4, 4e-3)
     light = to_linear(clean)
 
     def raw(strength: float) -> Tensor:
-        stops = strength * (everywhere + depth * (1 - pools))
+        # With more strength the dark spreads, and it deepens.
+        level = strength * (1 + edge)
+        unlit = smoothstep(0, edge, level - clouds)
+        stops = strength * everywhere + strength**ease * depth * unlit
         exposed = light * torch.exp2(-stops) * warm**strength
         return to_srgb(exposed + strength * noise * (1 + 3 * exposed.clamp(0, 1).sqrt()))
 

@@ -70,6 +70,7 @@ def _layers(
     short = min(rows, columns)
     tall, wide = rows / short, columns / short
     slant = math.radians(max(-55.0, min(55.0, 22 * normals(generator, 1).item())))
+    hard = chance(generator, 0.4)  # opaque streaks, as drawn by Rain100H
     total = torch.zeros(())
     for _ in range(layers):
         span, thin = log_uniform(generator, *length), log_uniform(generator, *width)
@@ -77,14 +78,14 @@ def _layers(
         number = max(4, round(count * tall * wide))
         angle = slant + normals(generator, number) * math.radians(uniform(generator, 0.3, 5))
         along = span * uniforms(generator, number, 0.6, 1.4)
-        densest = log_uniform(generator, 0.3, 0.97)
+        densest = uniform(generator, 0.9, 0.99) if hard else log_uniform(generator, 0.3, 0.97)
         lines = Lines(
             # Centres lie outside too, so that the border is as full as the middle.
             y=uniforms(generator, number, -span / 2, 1 + span / 2) * tall,
             x=uniforms(generator, number, -span / 2, 1 + span / 2) * wide,
             along_y=along * torch.cos(angle),
             along_x=along * torch.sin(angle),
-            opacity=densest * uniforms(generator, number, 0.4, 1.0),
+            opacity=densest * uniforms(generator, number, 0.85 if hard else 0.4, 1.0),
             width=thin,
         )
         total = total + thickness_of_lines(lines, rows, columns)
@@ -96,11 +97,11 @@ def _rain(clean: Tensor, generator: torch.Generator, thickness: Tensor, veil: fl
     short = min(clean.shape[-2:])
     gain, offset = uniform(generator, 1.1, 1.8), uniform(generator, 0, 0.2)
     surroundings = gaussian_blur(clean, 0.12 * short) * gain + offset
-    white = uniform(generator, 0.65, 1.0) + tint(generator, 0.03)
-    share = uniform(generator, 0, 0.7)
+    white = uniform(generator, 0.7, 1.0) + tint(generator, 0.03)
+    share = uniform(generator, 0, 0.7) if chance(generator, 0.7) else 0.0
     light = (share * surroundings + (1 - share) * white).clamp(0, 1)
     fog = (uniform(generator, 0.5, 0.95) + tint(generator, 0.03)).clamp(0, 1)
-    ease = uniform(generator, 0.1, 0.8)  # how much the streaks also fade at low strength
+    ease = uniform(generator, 0.0, 0.6)  # how much the streaks also fade at low strength
     highest = uniform(generator, 0.8, 1.0)
 
     def raw(strength: float) -> Tensor:

@@ -67,12 +67,13 @@ class Pane:
 def drops(clean: Tensor, generator: torch.Generator) -> Render:
     """Drops in focus: inverted sharp views, dark rims, highlights (Halimeh & Roser 2009)."""
     largest = uniform(generator, 0.02, 0.085)
-    cover = log_uniform(generator, 0.04, 1.2)
+    cover = log_uniform(generator, 0.05, 1.8)
     discs = _scatter_drops(clean, generator, cover, (largest / 8, largest), (0.06, 0.25))
+    backlit = chance(generator, 0.35)  # drops before dark trees gather the light of the whole sky
     optics = Optics(
         view=uniform(generator, 2, 7),
         gain=uniform(generator, 0.75, 1.25),
-        lift=uniform(generator, -0.05, 0.2),
+        lift=uniform(generator, 0.15, 0.5) if backlit else uniform(generator, -0.05, 0.2),
         rim=uniform(generator, 0.2, 0.9),
         glint=uniform(generator, 0.1, 0.9),
         opacity=uniform(generator, 0.85, 1.0),
@@ -84,7 +85,7 @@ def drops(clean: Tensor, generator: torch.Generator) -> Render:
 def blurred_drops(clean: Tensor, generator: torch.Generator) -> Render:
     """Drops close to the lens, out of focus: soft patches of smeared light (Qian et al. 2018)."""
     largest = uniform(generator, 0.03, 0.11)
-    cover = log_uniform(generator, 0.06, 1.2)
+    cover = log_uniform(generator, 0.1, 2.0)
     discs = _scatter_drops(clean, generator, cover, (largest / 5, largest), (0.35, 1.0))
     optics = Optics(
         view=uniform(generator, 1, 5),
@@ -92,7 +93,7 @@ def blurred_drops(clean: Tensor, generator: torch.Generator) -> Render:
         lift=uniform(generator, -0.08, 0.3),
         rim=uniform(generator, 0, 0.35),
         glint=uniform(generator, 0, 0.2),
-        opacity=uniform(generator, 0.55, 0.95),
+        opacity=uniform(generator, 0.7, 1.0),
         sharpness=round(log_uniform(generator, 12, 48)),
     )
     return _glass(clean, generator, discs, torch.zeros(len(discs.y)), optics)
@@ -101,7 +102,7 @@ def blurred_drops(clean: Tensor, generator: torch.Generator) -> Render:
 def running(clean: Tensor, generator: torch.Generator) -> Render:
     """Water running down: winding trails that end in a heavy drop, among small resting drops."""
     discs, upright = _trails(clean, generator)
-    resting = _scatter_drops(clean, generator, log_uniform(generator, 0.02, 0.3), (0.004, 0.03), (0.1, 0.5))
+    resting = _scatter_drops(clean, generator, log_uniform(generator, 0.02, 0.6), (0.004, 0.03), (0.1, 0.5))
     discs = Discs(*(torch.cat(pair) for pair in zip(_fields(discs), _fields(resting), strict=True)))
     upright = torch.cat((upright, torch.zeros(len(resting.y))))
     optics = Optics(
@@ -137,7 +138,7 @@ def _scatter_drops(
     radius: tuple[float, float],
     softness: tuple[float, float],
 ) -> Discs:
-    """Drops anywhere on the pane, many small and few large; `opacity` holds their rank; `cover` is their area."""
+    """Drops anywhere on the pane, many small and few large; `cover` is their area, `opacity` their rank."""
     height, width = clean.shape[-2:]
     short = min(height, width)
     tall, wide = height / short, width / short
@@ -165,10 +166,10 @@ def _trails(clean: Tensor, generator: torch.Generator) -> tuple[Discs, Tensor]:
     height, width = clean.shape[-2:]
     short = min(height, width)
     tall, wide = height / short, width / short
-    trails = max(1, round(log_uniform(generator, 2, 30) * wide))
+    trails = max(1, round(log_uniform(generator, 3, 40) * wide))
     links = 48
     length = uniforms(generator, trails, 0.1, 0.9) * tall
-    head = uniforms(generator, trails, 0.012, 0.035)
+    head = uniforms(generator, trails, 0.012, uniform(generator, 0.02, 0.06))
     t = torch.linspace(0, 1, links)[None]  # from the top of the trail to the drop
     y = uniforms(generator, trails, 0.1, 1.15)[:, None] * tall + (t - 1) * length[:, None]
     wander = torch.randn(trails, links, generator=generator).cumsum(1)
