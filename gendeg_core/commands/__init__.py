@@ -5,3 +5,11 @@ from __future__ import annotations
 
 class UsageError(ValueError):
     """The arguments cannot be used; the message is one sentence, the exit status 2."""
+
+
+def one_line(error: BaseException) -> str:
+    """An expected failure as one line for people."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendeg_core.commands import UsageError
+from gendeg_core.commands import UsageError, one_line
 from gendeg_core.commands.plan import Job, plan_jobs
 from gendeg_core.types import MU_MAX, SIGMA_MAX, Degradation, DegradationRequest, DegradationResult, Progress
 
@@ -115,7 +115,7 @@ def _load_engine(args: argparse.Namespace) -> Engine:
     try:
         return load_engine(args.engine, args.weights)
     except (ValueError, OSError) as error:
-        raise UsageError(_one_line(error)) from error
+        raise UsageError(one_line(error)) from error
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _attempt(
         RuntimeError,
         MemoryError,
     ) as error:  # torch: RuntimeError when memory is short
-        sentence = _one_line(error)
+        sentence = one_line(error)
         fail(sentence if str(job.source) in sentence else f"{job.source}: {sentence}")
     return None
 
@@ -272,10 +272,3 @@ def _say(sentence: str) -> None:
     from tqdm import tqdm
 
     tqdm.write(sentence, file=sys.stderr)
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__

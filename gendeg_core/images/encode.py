@@ -117,7 +117,7 @@ def _tiff(samples: np.ndarray, exif: bytes | None, icc: bytes | None) -> bytes:
 def _tiff_strip(rows: np.ndarray) -> bytes:
     differences = rows.copy()
     differences[:, 1:] -= rows[:, :-1]  # wraps around, as the format wants
-    return zlib.compress(differences.astype(differences.dtype.newbyteorder("<"), copy=False).tobytes(), 6)
+    return zlib.compress(differences.astype(differences.dtype.newbyteorder("<"), copy=False).tobytes(), 3)
 
 
 def _put_exif(directory: TiffImagePlugin.ImageFileDirectory_v2, exif: bytes | None) -> None:

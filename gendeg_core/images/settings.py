@@ -6,6 +6,7 @@ whatever the photographer wrote there.
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def with_settings(exif: bytes | None, settings: dict[str, Any] | None) -> bytes 
         lines = [*(lines if any(lines) else []), _MARK + to_line(settings)]
     comment = "\n".join(lines)
     if comment:
-        fields[ExifTags.Base.UserComment] = _encode(comment, block)
+        fields[ExifTags.Base.UserComment] = _encode(comment)
     else:
         fields.pop(ExifTags.Base.UserComment, None)
     return block.tobytes()
@@ -73,16 +74,20 @@ def _comment(block: Image.Exif) -> str:
     if isinstance(raw, str):
         return raw
     if raw.startswith(_UNICODE):
-        return raw[8:].decode(_utf16(block), "replace").rstrip("\0 ")
+        return _decode_utf16(raw[8:]).rstrip("\0 ")
     # the first 8 bytes name the character set; most cameras fill the field with blanks or zeros
     return raw[8:].decode("latin-1").rstrip("\0 ")
 
 
-def _encode(comment: str, block: Image.Exif) -> bytes:
+def _encode(comment: str) -> bytes:
     if comment.isascii():
         return _ASCII + comment.encode("ascii")
-    return _UNICODE + comment.encode(_utf16(block))
+    return _UNICODE + codecs.BOM_UTF16_LE + comment.encode("utf-16-le")
 
 
-def _utf16(block: Image.Exif) -> str:
-    return "utf-16-be" if block.endian == ">" else "utf-16-le"
+def _decode_utf16(raw: bytes) -> str:
+    """The byte order is not in the standard: by its mark, else the one with more zero high bytes."""
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return raw.decode("utf-16", "replace")
+    little = raw[1::2].count(0) >= raw[::2].count(0)
+    return raw.decode("utf-16-le" if little else "utf-16-be", "replace")
