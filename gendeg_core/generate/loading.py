@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
+import diffusers.utils.logging
 import torch
+import transformers.utils.logging
 
 from gendeg_core.generate.pipeline import GenDegPipeline
 from gendeg_core.paths import WEIGHTS
@@ -41,10 +45,24 @@ def load_pipeline(
     if not (folder / "model_index.json").is_file():
         raise OSError(f"no GenDeg weights in {folder}: model_index.json is missing; give a converted folder")
     try:
-        pipeline = GenDegPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+        with _quietly():
+            pipeline = GenDegPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     except Exception as error:  # whatever diffusers, safetensors or json raise, the folder is what is wrong
         raise OSError(f"the GenDeg weights in {folder} cannot be read: {error}") from error
     pipeline.to(device or pick_device())
     pipeline.unet.to(memory_format=torch.channels_last)
     pipeline.weights_identity = folder_identity(folder)
     return pipeline, pipeline.weights_identity
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """No progress bars while a few megabytes are read."""
+    libraries = (diffusers.utils.logging, transformers.utils.logging)
+    for library in libraries:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in libraries:
+            library.enable_progress_bar()

@@ -185,10 +185,13 @@ class GenDegPipeline(DiffusionPipeline):
         inputs = torch.cat([torch.cat([scaled, switch * clean_latent], 1) for _, _, switch in branches])
         contexts = torch.cat([context for _, context, _ in branches]).to(inputs.dtype)
         outputs = self.unet(inputs, t, encoder_hidden_states=contexts).sample.chunk(len(branches))
-        return torch.stack([weight * out for (weight, _, _), out in zip(branches, outputs, strict=True)]).sum(0)
+        return torch.stack([weight * out for (weight, _, _), out in zip(branches, outputs, strict=True)]).sum(
+            0
+        )
 
     def _timesteps(self, steps: int) -> Tensor:
-        if type(self.scheduler).__name__.startswith("FlowMatch"):
+        flow = type(self.scheduler).__name__.startswith("FlowMatch")
+        if flow and _accepts(self.scheduler.set_timesteps, "sigmas"):
             # Left alone, these schedulers spend their last step on noise of one part in a thousand.
             self.scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps).tolist(), device=self.device)
         else:

@@ -141,7 +141,11 @@ class ConditionedUNet(ModelMixin, ConfigMixin):
         return clean + self.conv_out(x)
 
     def forward(
-        self, sample: Tensor, timestep: Tensor | float, encoder_hidden_states: Tensor, return_dict: bool = True
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        encoder_hidden_states: Tensor,
+        return_dict: bool = True,
     ) -> UNet2DConditionOutput | tuple[Tensor]:
         """Velocity (noise - signal) for flow matching, x_t = (1 - t) * signal + t * noise.
 
