@@ -23,7 +23,7 @@ import threading  # noqa: E402
 
 import gradio as gr  # noqa: E402
 
-from app import engines, zerogpu  # noqa: E402
+from app import api, engines, zerogpu  # noqa: E402
 from app.tabs import synthesize  # noqa: E402
 from app.theme import STYLE_SHEET, theme  # noqa: E402
 
@@ -39,6 +39,7 @@ def build_demo() -> gr.Blocks:
         gr.HTML(MASTHEAD)
         with gr.Tab("Synthesize", id="synthesize", elem_id="synthesize_tab"):
             synthesize.build(demo)
+        api.add_endpoints()
     demo.queue(max_size=64, default_concurrency_limit=4)
     return demo
 

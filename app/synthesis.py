@@ -177,7 +177,7 @@ def _between_quantiles(counts: np.ndarray, edges: np.ndarray, number: int) -> li
 
 
 @in_sentences
-def sweep(session: Session, side: int, *controls: Any) -> Iterator[tuple[Any, Any]]:
+def draw_sweep(session: Session, side: int, *controls: Any) -> Iterator[tuple[Any, Any]]:
     """mu across, sigma down, over the published range of the chosen degradation; one more tile per yield."""
     job = read_job(*controls)
     jobs, mus, sigmas = sweep_jobs(job, SWEEP_COLUMNS, SWEEP_ROWS)
@@ -198,7 +198,7 @@ def sweep_jobs(job: Job, columns: int, rows: int) -> tuple[list[Job], list[float
 
 
 @in_sentences
-def all_six(session: Session, side: int, *controls: Any) -> Iterator[tuple[Any, Any]]:
+def draw_all_six(session: Session, side: int, *controls: Any) -> Iterator[tuple[Any, Any]]:
     """The six degradations of one photo, each asked for the same mu, sigma and seed."""
     jobs = all_six_jobs(read_job(*controls))
     tiles = Tiles(columns=3, tiles=[_blank_tile(one.request.degradation.label, one.request) for one in jobs])

@@ -330,8 +330,8 @@ def _wire_long(session: gr.State, controls: Controls, results: Results) -> list[
             **QUIET, **LONG_LANE,
         )
         for button, handler, grid in (
-            (results.run_sweep, synthesis.sweep, results.sweep),
-            (results.run_six, synthesis.all_six, results.six),
+            (results.run_sweep, synthesis.draw_sweep, results.sweep),
+            (results.run_six, synthesis.draw_all_six, results.six),
         )
     ]  # fmt: skip
     rendered = results.render.click(

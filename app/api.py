@@ -1,0 +1,199 @@
+"""The named endpoints that programs call: /degrade, /sample_intensity, /sweep, /all_six.
+
+They hang on components nobody sees, because those carry types, ranges and the handling of files into the
+documentation that the page and `gradio_client` show.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app import engines, synthesis
+from app.refusals import in_sentences
+from app.session import PREVIEW_SIDES, open_photo
+from app.settings import Job, file_stem, read_job, whole_number
+from gendeg_core.images import write_photo
+from gendeg_core.synthesize import ENGINES
+from gendeg_core.types import MU_MAX, SIGMA_MAX, Degradation, DegradationResult
+
+KINDS = [kind.value for kind in Degradation]
+GRID_TOP = 10  # columns and rows of a sweep asked for by a program
+
+
+@in_sentences
+def degrade(
+    photo: str | None,
+    degradation: str = "haze",
+    mu: float = 0.2,
+    sigma: float = 0.1,
+    seed: int = 7,
+    caption: str = "",
+    engine: str = "gendeg",
+    steps: int | None = None,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Degrade a photo at its own size.
+
+    Args:
+        photo: the clean photo; 8 or 16 bit, any common format.
+        degradation: haze, rain, snow, motion_blur, low_light or raindrop.
+        mu: strength, the mean of |degraded - clean|, 0 to 0.7.
+        sigma: unevenness, the standard deviation of |degraded - clean|, 0 to 0.4.
+        seed: same seed, same picture.
+        caption: what the photo shows; may be empty.
+        engine: gendeg (diffusion model) or simulator (physical formulas).
+        steps: sampling steps of gendeg; leave out for the default of the weights.
+
+    Returns:
+        The degraded photo as a lossless PNG, and a record with mu_obtained, sigma_obtained and all settings.
+    """
+    job = read_job(degradation, mu, sigma, seed, caption, engine, steps)
+    with tempfile.TemporaryDirectory(prefix="gendeg-") as folder:
+        for item in synthesis.render_file(_given(photo), Path(folder), job, suffix=".png"):
+            if isinstance(item, synthesis.Rendered):
+                yield str(item.path), item.record
+
+
+@in_sentences
+def sample_intensity(degradation: str = "haze", seed: int | None = None) -> tuple[float, float]:
+    """Draw strength and unevenness from the published histogram of a degradation.
+
+    Args:
+        degradation: haze, rain, snow, motion_blur, low_light or raindrop.
+        seed: same seed, same draw; leave out for a fresh one.
+
+    Returns:
+        mu and sigma.
+    """
+    return synthesis.surprise(degradation, None if seed is None else whole_number("seed", seed))
+
+
+@in_sentences
+def sweep(
+    photo: str | None,
+    degradation: str = "haze",
+    seed: int = 7,
+    columns: int = synthesis.SWEEP_COLUMNS,
+    rows: int = synthesis.SWEEP_ROWS,
+    caption: str = "",
+    engine: str = "gendeg",
+    steps: int | None = None,
+) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:
+    """One photo over a grid of strengths (columns) and unevennesses (rows) of the published data.
+
+    Args:
+        photo: the clean photo; the pictures are made from a copy whose short side is 256 pixels.
+        degradation: haze, rain, snow, motion_blur, low_light or raindrop.
+        seed: shared by all pictures.
+        columns: number of strengths, 1 to 10.
+        rows: number of unevennesses, 1 to 10.
+        caption: what the photo shows; may be empty.
+        engine: gendeg or simulator.
+        steps: sampling steps of gendeg; leave out for the default of the weights.
+
+    Returns:
+        PNG files row by row, smallest unevenness first, and one record per file.
+    """
+    columns, rows = _grid_length("columns", columns), _grid_length("rows", rows)
+    jobs, _, _ = synthesis.sweep_jobs(
+        read_job(degradation, 0, 0, seed, caption, engine, steps), columns, rows
+    )
+    yield from _previews(photo, jobs)
+
+
+@in_sentences
+def all_six(
+    photo: str | None,
+    mu: float = 0.2,
+    sigma: float = 0.1,
+    seed: int = 7,
+    caption: str = "",
+    engine: str = "gendeg",
+    steps: int | None = None,
+) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:
+    """One photo in all six degradations at the same strength and unevenness.
+
+    Args:
+        photo: the clean photo; the pictures are made from a copy whose short side is 256 pixels.
+        mu: strength, 0 to 0.7.
+        sigma: unevenness, 0 to 0.4.
+        seed: shared by all pictures.
+        caption: what the photo shows; may be empty.
+        engine: gendeg or simulator.
+        steps: sampling steps of gendeg; leave out for the default of the weights.
+
+    Returns:
+        Six PNG files and one record per file.
+    """
+    yield from _previews(
+        photo, synthesis.all_six_jobs(read_job("haze", mu, sigma, seed, caption, engine, steps))
+    )
+
+
+def _previews(photo: str | None, jobs: list[Job]) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:
+    """Pictures from the small copy, one job after the other; only the complete list is handed out."""
+    opened = open_photo(_given(photo))
+    clean = opened.copies[PREVIEW_SIDES[0]]
+    paths: list[str] = []
+    records: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="gendeg-") as folder:
+        for job in jobs:
+            started = time.perf_counter()
+            for item in engines.run(job.engine, clean, job.request, job.sampling):
+                if isinstance(item, DegradationResult):
+                    record = synthesis.record_of(item, job, time.perf_counter() - started)
+                    path = Path(folder) / f"{file_stem(opened.name, job.request)}.png"
+                    write_photo(path, item.degraded, settings=record)
+                    paths.append(str(path))
+                    records.append(record)
+        yield paths, records
+
+
+def _given(photo: str | None) -> Path:
+    if not photo:
+        raise ValueError("no photo was given; pass an image file as the first argument")
+    return Path(photo)
+
+
+def _grid_length(name: str, value: object) -> int:
+    length = whole_number(name, value)
+    if not 1 <= length <= GRID_TOP:
+        raise ValueError(f"{name}={length} is outside 1 to {GRID_TOP}; choose a value inside")
+    return length
+
+
+def add_endpoints() -> None:
+    """Register the endpoints inside an open `gr.Blocks`."""
+    with gr.Column(visible=False):
+        photo = gr.File(label="photo", type="filepath")
+        degradation = gr.Dropdown(KINDS, value="haze", label="degradation")
+        mu = gr.Number(0.2, label=f"mu, 0 to {MU_MAX}")
+        sigma = gr.Number(0.1, label=f"sigma, 0 to {SIGMA_MAX}")
+        seed = gr.Number(7, precision=0, label="seed")
+        draw_seed = gr.Number(None, precision=0, label="seed")
+        caption = gr.Textbox("", label="caption")
+        engine = gr.Dropdown(list(ENGINES), value="gendeg", label="engine")
+        steps = gr.Number(None, precision=0, label="steps")
+        columns = gr.Number(synthesis.SWEEP_COLUMNS, precision=0, label="columns")
+        rows = gr.Number(synthesis.SWEEP_ROWS, precision=0, label="rows")
+        picture = gr.File(label="degraded photo")
+        pictures = gr.File(label="degraded photos", file_count="multiple")
+        record = gr.JSON(label="record")
+        records = gr.JSON(label="records")
+        drawn = [gr.Number(label="mu"), gr.Number(label="sigma")]
+        tail: list[Any] = [caption, engine, steps]
+        _endpoint(degrade, [photo, degradation, mu, sigma, seed, *tail], [picture, record])
+        _endpoint(sample_intensity, [degradation, draw_seed], drawn)
+        _endpoint(sweep, [photo, degradation, seed, columns, rows, *tail], [pictures, records])
+        _endpoint(all_six, [photo, mu, sigma, seed, *tail], [pictures, records])
+
+
+def _endpoint(function: Any, inputs: list[Any], outputs: list[Any]) -> None:
+    gr.Button().click(
+        function, inputs, outputs, api_name=function.__name__, concurrency_id="api", concurrency_limit=2
+    )
