@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gendeg_core.simulate.draw import chance, integer, log_uniform, tint, uniform
-from gendeg_core.simulate.fields import fractal, read_field, relative_grid, smoothstep
+from gendeg_core.simulate.fields import fractal, read_field, relative_grid, resize, smoothstep
 from gendeg_core.simulate.strength import Render, finish
 
 
@@ -41,8 +41,8 @@ def patchy(clean: Tensor, generator: torch.Generator) -> Render:
     clouds = read_field(fractal(generator, uniform(generator, 3.0, 4.5)), height, width)
     density = smoothstep(uniform(generator, -0.2, 0.4), uniform(generator, 0.85, 1.2), clouds)
     density = density ** uniform(generator, 0.7, 2.5)
-    floor = uniform(generator, 0, 0.35)
-    share = uniform(generator, 0, 0.6)
+    floor = uniform(generator, 0.05, 0.4)
+    share = uniform(generator, 0, 0.8)
     depth = depth_prior(generator, height, width)
     return _haze(
         clean, generator, (floor + (1 - floor) * density) * (1 - share + share * depth), thickest=3.5
@@ -76,16 +76,21 @@ def depth_prior(generator: torch.Generator, height: int, width: int) -> Tensor:
     return near + (1 - near) * ground
 
 
-def airlight(generator: torch.Generator) -> Tensor:
-    """(3, 1, 1) colour of the haze: mostly bright and grey, sometimes dim, warm (dust) or cold (dusk)."""
+def airlight(clean: Tensor, generator: torch.Generator) -> Tensor:
+    """(3, 1, 1) colour of the haze: mostly bright and grey, sometimes dim, warm (dust) or cold (dusk).
+
+    Haze is lit by the same sky as the scene, so it is never much darker than the scene's bright parts.
+    """
     bright = uniform(generator, 0.75, 1.0) if chance(generator, 0.75) else uniform(generator, 0.4, 0.75)
+    small = resize(clean, *(max(1, round(32 * n / max(clean.shape[-2:]))) for n in clean.shape[-2:]))
+    bright = max(bright, 0.85 * small.mean(0).quantile(0.9).item())
     spread = 0.12 if chance(generator, 0.15) else 0.035
     return (bright + tint(generator, spread)).clamp(0, 1)
 
 
 def _haze(clean: Tensor, generator: torch.Generator, depth: Tensor, thickest: float = 8.0) -> Render:
     """Scatter light over a relative depth (H, W); `thickest` bounds the optical depth at strength 1."""
-    colour = airlight(generator)
+    colour = airlight(clean, generator)
     beta = log_uniform(generator, 1.5, thickest)
     # Small droplets scatter blue more than red; fog does not (Narasimhan & Nayar 2002, section 2).
     wavelength = 1 + torch.tensor([-1.0, 0.0, 1.0]).view(3, 1, 1) * uniform(generator, 0, 0.15)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gendeg_core.simulate.colour import to_linear, to_srgb
 from gendeg_core.simulate.draw import chance, integer, log_uniform, tint, uniform
-from gendeg_core.simulate.fields import fractal, read_field, relative_grid, smoothstep
+from gendeg_core.simulate.fields import fractal, read_field, relative_grid
 from gendeg_core.simulate.strength import Render, finish
 
 GRAIN_CELLS = 256  # cells of the grain tile along the short side
@@ -27,7 +27,7 @@ def sensor(clean: Tensor, generator: torch.Generator) -> Render:
     stops = uniform(generator, 2.5, 8.0)
     shot, read = log_uniform(generator, 1e-4, 6e-3), log_uniform(generator, 3e-4, 8e-3)
     contrast = uniform(generator, 0, 0.6)
-    balance = 1 + tint(generator, 0.25 if chance(generator, 0.4) else 0.05)
+    balance = 1 + tint(generator, 0.25 if chance(generator, 0.25) else 0.05)
     noise = grain(generator, *clean.shape[-2:])
     clumps = uniform(generator, 0, 0.5)  # demosaicing ties the channels together
     noise = (noise + clumps * noise.mean(0, keepdim=True) * 1.7) / math.sqrt(1 + clumps**2)
@@ -44,7 +44,7 @@ def dimmed(clean: Tensor, generator: torch.Generator) -> Render:
     """A dim scene: a darkening tone curve, a colour cast, a vignette (Guo et al. 2020, equation 2)."""
     curve, rounds = uniform(generator, 0.2, 1.0), integer(generator, 1, 6)
     factor = uniform(generator, 0.02, 0.8)
-    cast = 1 + tint(generator, 0.3 if chance(generator, 0.4) else 0.08)
+    cast = 1 + tint(generator, 0.3 if chance(generator, 0.25) else 0.08)
     shade = _vignette(generator, *clean.shape[-2:])
     noise = grain(generator, *clean.shape[-2:]) * log_uniform(generator, 1e-3, 0.03)
 
@@ -60,26 +60,39 @@ def dimmed(clean: Tensor, generator: torch.Generator) -> Render:
 
 
 def night(clean: Tensor, generator: torch.Generator) -> Render:
-    """Pools of light in the dark: the illumination varies strongly over the scene (Retinex, Land 1977)."""
+    """Pools of lamp light in the dark, falling off softly from a few lamps (Retinex, Land 1977)."""
     height, width = clean.shape[-2:]
-    clouds = read_field(fractal(generator, uniform(generator, 2.8, 4.0)), height, width)
-    edge = uniform(generator, 0.1, 0.6)
-    depth = log_uniform(generator, 2, 10)  # stops between lit and unlit
-    everywhere = uniform(generator, 0, 1.5) if chance(generator, 0.5) else 0.0
-    ease = uniform(generator, 0.1, 1.0)
+    distances = _lamp_distances(generator, height, width)
+    power = uniform(generator, 1.5, 7.0)
+    ambient = 2.0 ** -uniform(generator, 2.5, 9.0)
+    everywhere = uniform(generator, 0, 1.5) if chance(generator, 0.25) else 0.0
     warm = 1 + tint(generator, 0.2)
-    noise = grain(generator, height, width) * log_uniform(generator, 1e-4, 4e-3)
+    noise = grain(generator, height, width) * log_uniform(generator, 2e-4, 5e-3)
     light = to_linear(clean)
 
     def raw(strength: float) -> Tensor:
-        # With more strength the dark spreads, and it deepens.
-        level = strength * (1 + edge)
-        unlit = smoothstep(0, edge, level - clouds)
-        stops = strength * everywhere + strength**ease * depth * unlit
-        exposed = light * torch.exp2(-stops) * warm**strength
+        # The pools close in with strength; without any they are endless and the photo is untouched.
+        unlit = (1 - 1 / (1 + (strength * distances) ** power)).prod(0)
+        illumination = 1 - (1 - ambient) * unlit
+        exposed = light * illumination * 2.0 ** (-everywhere * strength) * warm**strength
         return to_srgb(exposed + strength * noise * (1 + 3 * exposed.clamp(0, 1).sqrt()))
 
     return finish(clean, raw)
+
+
+def _lamp_distances(generator: torch.Generator, height: int, width: int) -> Tensor:
+    """(lamps, height, width) distance from each of one to four lamps, in units of its reach."""
+    y, x = relative_grid(height, width)
+    short = min(height, width)
+    uneven = 0.75 + 0.5 * read_field(fractal(generator, 4.0), height, width)
+    distances = []
+    for _ in range(integer(generator, 1, 4)):
+        reach = log_uniform(generator, 0.08, 0.7)
+        stretch = log_uniform(generator, 0.6, 1.6)
+        dy = (y - uniform(generator, -0.1, 1.1)) * (height / short / reach * stretch)
+        dx = (x - uniform(generator, -0.1, 1.1)) * (width / short / reach / stretch)
+        distances.append(torch.hypot(dy, dx) * uneven)
+    return torch.stack(distances)
 
 
 def grain(generator: torch.Generator, height: int, width: int) -> Tensor:

@@ -45,7 +45,7 @@ def downpour(clean: Tensor, generator: torch.Generator) -> Render:
     thickness = _layers(clean, generator, layers, cover, length=(0.06, 0.4), width=(0.0012, 0.005))
     depth = depth_prior(generator, height, width)
     depth = depth * (0.6 + 0.8 * read_field(fractal(generator, 3.0), height, width))
-    colour, beta = airlight(generator), uniform(generator, 0.1, 1.5)
+    colour, beta = airlight(clean, generator), uniform(generator, 0.1, 1.5)
     rainy = _rain(clean, generator, thickness, 0.0)
     # Squared, so that streaks come before fog: faint rain is still rain.
     return finish(clean, lambda strength: scatter(rainy(strength), strength**2 * beta * depth, colour))

@@ -37,7 +37,7 @@ def flakes(clean: Tensor, generator: torch.Generator) -> Render:
 def large_flakes(clean: Tensor, generator: torch.Generator) -> Render:
     """Few large flakes near the lens, most of them out of focus (the large class of Snow100K)."""
     amount = log_uniform(generator, 0.2, 4.0)
-    thickness = _flake_layer(clean, generator, amount * 60, (0.012, 0.04), (0.35, 1.0), 0.2)
+    thickness = _flake_layer(clean, generator, amount * 60, (0.012, 0.04), (0.55, 1.0), 0.2)
     thickness = thickness + _flake_layer(clean, generator, amount * 200, (0.004, 0.01), (0.4, 1.0), 0.2)
     return _snow(clean, generator, thickness, veil=chance(generator, 0.3))
 
@@ -51,7 +51,7 @@ def blizzard(clean: Tensor, generator: torch.Generator) -> Render:
     thickness = torch.zeros(())
     for _ in range(integer(generator, 2, 4)):
         size = log_uniform(generator, 0.0015, 0.012)
-        number = max(4, round(log_uniform(generator, 0.1, 2.5) * 0.06 / size**1.2 * tall * wide))
+        number = max(4, round(log_uniform(generator, 0.25, 4.0) * 0.06 / size**1.2 * tall * wide))
         angle = wind + normals(generator, number) * uniform(generator, 0.02, 0.25)
         along = size * uniform(generator, 2, 12) * uniforms(generator, number, 0.4, 1.6)
         opacity = uniform(generator, 0.4, 0.97) * uniforms(generator, number, 0.4, 1.0)
@@ -86,7 +86,7 @@ def _flake_layer(
         y=uniforms(generator, number, -0.05, 1.05) * tall,
         x=uniforms(generator, number, -0.05, 1.05) * wide,
         radius=size,
-        stretch=uniforms(generator, number, 1.0, uniform(generator, 1.1, 1.8)),
+        stretch=uniforms(generator, number, 1.0, uniform(generator, 1.05, 1.5)),
         angle=uniforms(generator, number, 0, math.pi),
         softness=uniforms(generator, number, *softness),
         wobble=uniforms(generator, number, 0, wobble),
@@ -103,7 +103,7 @@ def _snow(clean: Tensor, generator: torch.Generator, thickness: Tensor, *, veil:
     depth = depth_prior(generator, height, width) * (
         0.6 + 0.8 * read_field(fractal(generator, 3), height, width)
     )
-    colour, beta = airlight(generator), uniform(generator, 0.1, 1.4) if veil else 0.0
+    colour, beta = airlight(clean, generator), uniform(generator, 0.1, 1.4) if veil else 0.0
     ease = uniform(generator, 0.1, 0.8)
 
     def raw(strength: float) -> Tensor:
