@@ -26,7 +26,7 @@ def finish(clean: Tensor, raw: Render) -> Render:
             raise ValueError(f"strength={strength} is outside 0 to 1; choose a value inside")
         if strength == 0:
             return clean.clone()
-        return raw(strength).clamp(0, 1)
+        return raw(float(strength)).clamp(0, 1)
 
     return render
 
