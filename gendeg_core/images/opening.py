@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from gendeg_core.images.photo import MAX_PIXELS, ImageError
 # Raster formats only: Pillow would hand EPS to an interpreter and cut 16-bit PPM and JPEG 2000 to 8 bit.
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 _KNOWN = "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF"
+# What the decoders of all these formats raise on damaged files.
+_DAMAGE = (OSError, SyntaxError, ValueError, LookupError, TypeError, EOFError, ArithmeticError)
+_DAMAGE += (RuntimeError, struct.error, zlib.error)
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
@@ -45,17 +49,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
         ) from None
     except UnidentifiedImageError:
         raise ImageError(_unidentified(path)) from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        KeyError,
-        TypeError,
-        struct.error,
-    ) as error:
-        # the decoders of a dozen formats raise all of these on damaged files
+    except _DAMAGE as error:
         raise ImageError(f"{path} is damaged or cut short ({error}); get a fresh copy of it") from error
 
 

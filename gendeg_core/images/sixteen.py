@@ -48,7 +48,10 @@ def read_sixteen_bit(path: Path, image: Image.Image) -> np.ndarray:
 
     _check_complete(path, image)
     data = np.fromfile(path, np.uint8)
-    samples = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    try:
+        samples = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        samples = None
     if samples is None or samples.dtype != np.uint16:
         raise ImageError(f"{path} is damaged: its 16-bit pixels cannot be decoded; get a fresh copy of it")
     if samples.ndim == 2:

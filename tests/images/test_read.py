@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import tempfile
 import zlib
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from gendeg_core.images import ImageError, Photo, read_photo
+from gendeg_core.images import ImageError, Photo, read_photo, read_settings, write_photo
 from gendeg_core.images.opening import opened
 from tests.images.files import (
     chunk,
@@ -303,3 +307,45 @@ def test_rare_depths_are_refused_not_guessed(tmp_path: Path) -> None:
     assert "12-bit samples" in sentence(save(tmp_path / "twelve.tif", twelve))
     ink = tiff(np.zeros((4, 4, 4), np.uint16), t262=5)
     assert str(tmp_path) in sentence(save(tmp_path / "ink.tif", ink))
+
+
+def one_of_each_kind() -> dict[str, bytes]:
+    small = Image.fromarray(drawing(16, 20))
+    files = {
+        "16.png": png(drawing(16, 20).astype(np.uint16), 2),
+        "16.tif": tiff(drawing(16, 20).astype(np.uint16)),
+    }
+    for name in ("PNG", "JPEG", "WEBP", "AVIF", "TIFF"):
+        buffer = io.BytesIO()
+        options = {"compression": "tiff_lzw"} if name == "TIFF" else {}
+        small.save(buffer, name, exif=exif(orientation=6), icc_profile=srgb_profile(), **options)
+        files[name.lower()] = buffer.getvalue()
+    return files
+
+
+FILES = one_of_each_kind()
+
+
+@given(
+    kind=st.sampled_from(sorted(FILES)),
+    hits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=12),
+)
+@settings(max_examples=150, deadline=None)
+@mock.patch(
+    "gendeg_core.images.opening.MAX_PIXELS", 10**6
+)  # damage makes sizes up, which cost time and memory
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's own remarks on broken EXIF
+def test_random_damage_gives_a_photo_or_a_sentence(kind: str, hits: list[tuple[float, int]]) -> None:
+    data = bytearray(FILES[kind])
+    for place, value in hits:
+        data[int(place**2 * len(data))] = value  # more often near the start, where the headers are
+    with tempfile.TemporaryDirectory() as folder:
+        path = save(Path(folder) / f"a.{kind}", bytes(data))
+        sentence = ""
+        try:
+            photo = read_photo(path)
+            write_photo(Path(folder) / "b.tif", photo.pixels, photo, settings={"a": 1})
+            assert read_settings(Path(folder) / "b.tif") == {"a": 1}
+        except ImageError as error:
+            sentence = str(error)
+        assert sentence == "" or sentence.startswith(str(path))

@@ -246,7 +246,7 @@ def test_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_memory_of_a_large_photo(tmp_path: Path) -> None:
     """Reading and writing needs at most five float copies of the photo on top of the libraries."""
-    Image.fromarray(np.tile(drawing(200, 300), (10, 10, 1))).save(tmp_path / "a.jpg")
+    Image.fromarray(np.tile(drawing(150, 200), (10, 10, 1))).save(tmp_path / "a.jpg")
     script = """
 import resource, sys, torch, cv2
 from gendeg_core.images import read_photo, write_photo
@@ -257,7 +257,7 @@ for output in sys.argv[2:]:
     write_photo(output, photo.pixels, photo)
 print((peak() - before) / (photo.pixels.numel() * 4))
 """
-    outputs = [str(tmp_path / name) for name in ("b.png", "b.jpg", "b.tif")]
+    outputs = [str(tmp_path / name) for name in ("b.png", "b.jpg")]
     command = [sys.executable, "-c", script, str(tmp_path / "a.jpg"), *outputs]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert float(done.stdout) < 5
