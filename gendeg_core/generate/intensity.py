@@ -98,9 +98,8 @@ def _weights(values: Iterable[float | None], edges: np.ndarray, interpolate: boo
     if not interpolate:
         weights[rows, index] = 1
         return weights
-    centre = np.clip(
-        present / (edges[1] - edges[0]) - 0.5, 0, BINS - 1
-    )  # in units of bins; 0 is the first centre
+    # Position counted in bins, where 0 is the centre of the first.
+    centre = np.clip(present / (edges[1] - edges[0]) - 0.5, 0, BINS - 1)
     lower = np.minimum(centre.astype(int), BINS - 2)
     upper_share = (centre - lower).astype(np.float32)
     weights[rows, lower] = 1 - upper_share

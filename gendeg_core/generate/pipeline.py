@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 
 # diffusers finds a stored component's class only in modules that are already imported.
 from gendeg_core.generate.codec import PatchCodec  # noqa: F401
+from gendeg_core.generate.detail import detail_shapes, detail_steps, repaint
 from gendeg_core.generate.full_size import base_shape, enlarge, pad_to_multiple, resize
 from gendeg_core.generate.intensity import IntensityProjection
 from gendeg_core.generate.matching import match_intensity
@@ -30,6 +32,15 @@ from gendeg_core.types import Degradation, DegradationRequest, DegradationResult
 # These keep the photo as target and have their structure corrected; for the others the correction would smear
 # streaks, flakes and dark texture, and the target is the VAE round trip of the photo instead (section 3.1).
 STRUCTURE_CORRECTED = frozenset({Degradation.HAZE, Degradation.MOTION_BLUR, Degradation.RAINDROP})
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How to sample: number of steps, weight of text and intensity, weight of the photo."""
+
+    steps: int
+    text: float
+    image: float
 
 
 class GenDegPipeline(DiffusionPipeline):
@@ -47,6 +58,9 @@ class GenDegPipeline(DiffusionPipeline):
         base_size: short side in pixels that the model works at.
         least_size: smaller photos are enlarged to this short side first.
         match_intensity: scale the finished difference so that the obtained mu is the asked one.
+        detail_size: rain, snow, drops and blur are painted again in finer detail, doubling by doubling, up to
+            this short side in pixels; 0 leaves it at the base size.
+        detail_strength: how far back towards noise each of these passes starts, 0 to 1.
     """
 
     model_cpu_offload_seq = "text_encoder->intensity->unet->vae->structure"
@@ -67,6 +81,8 @@ class GenDegPipeline(DiffusionPipeline):
         base_size: int = 512,
         least_size: int = 256,
         match_intensity: bool = False,
+        detail_size: int = 0,
+        detail_strength: float = 0.35,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -85,6 +101,8 @@ class GenDegPipeline(DiffusionPipeline):
             base_size=base_size,
             least_size=least_size,
             match_intensity=match_intensity,
+            detail_size=detail_size,
+            detail_strength=detail_strength,
         )
         self.weights_identity = "unnamed"
 
@@ -132,36 +150,46 @@ class GenDegPipeline(DiffusionPipeline):
         self,
         clean: Tensor,
         requests: Sequence[DegradationRequest],
+        guidance: Guidance | None = None,
         *,
-        num_inference_steps: int,
-        guidance_scale: float,
-        image_guidance_scale: float,
         previews: bool = False,
     ) -> Iterator[Tensor | None]:
         """Denoise one batch; yields after each step the previewed image (or None), last the result.
 
         Args:
             clean: (B, 3, H, W) in [0, 1], sides divisible by `pixel_multiple`.
+            guidance: None means the pipeline's defaults.
+
         Yields:
             (B, 3, H, W) in [-1, 1].
         """
+        guidance = guidance or self.guidance()
         clean_latent = self.encode_image(clean.to(self.device))
-        branches = self._branches(requests, guidance_scale, image_guidance_scale)
+        branches = self.branches(requests, guidance)
         generators = [torch_generator(request.seed) for request in requests]
         latents = torch.stack([torch.randn(clean_latent.shape[1:], generator=g) for g in generators])
-        timesteps = self._timesteps(num_inference_steps)
+        timesteps = self.timesteps(guidance.steps)
         latents = latents.to(clean_latent) * getattr(self.scheduler, "init_noise_sigma", 1.0)
-        options = {"generator": generators} if _accepts(self.scheduler.step, "generator") else {}
         for index, t in enumerate(timesteps):
-            prediction = self._guided(latents, clean_latent, t, branches)
-            step = self.scheduler.step(prediction, t, latents, **options)
+            prediction = self.guided(latents, clean_latent, t, branches)
+            step = self.scheduler_step(prediction, t, latents, generators)
             latents = step.prev_sample
             last = index == len(timesteps) - 1
             signal = latents if last else getattr(step, "pred_original_sample", None)
             yield self.decode(signal) if last or (previews and signal is not None) else None
 
-    def _branches(
-        self, requests: Sequence[DegradationRequest], text_scale: float, image_scale: float
+    def guidance(
+        self, steps: int | None = None, text: float | None = None, image: float | None = None
+    ) -> Guidance:
+        """The given values, the pipeline's defaults where None."""
+        return Guidance(
+            self.config.num_inference_steps if steps is None else steps,
+            self.config.guidance_scale if text is None else text,
+            self.config.image_guidance_scale if image is None else image,
+        )
+
+    def branches(
+        self, requests: Sequence[DegradationRequest], guidance: Guidance
     ) -> list[tuple[float, Tensor, float]]:
         """(weight, context, image switch) of each term of three-way guidance; terms of weight 0 are left out.
 
@@ -169,16 +197,16 @@ class GenDegPipeline(DiffusionPipeline):
         """
         null = self.null_context().expand(len(requests), -1, -1)
         terms = [
-            (text_scale, self.context(requests), 1.0),
-            (image_scale - text_scale, null, 1.0),
-            (1 - image_scale, null, 0.0),
+            (guidance.text, self.context(requests), 1.0),
+            (guidance.image - guidance.text, null, 1.0),
+            (1 - guidance.image, null, 0.0),
         ]
         return [term for term in terms if term[0] != 0]
 
-    def _guided(
+    def guided(
         self, latents: Tensor, clean_latent: Tensor, t: Tensor, branches: list[tuple[float, Tensor, float]]
     ) -> Tensor:
-        """The guided prediction; all branches go through the network as one batch."""
+        """The guided prediction for noisy latents; all branches go through the network as one batch."""
         scaled = latents
         if hasattr(self.scheduler, "scale_model_input"):
             scaled = self.scheduler.scale_model_input(latents, t)
@@ -189,13 +217,23 @@ class GenDegPipeline(DiffusionPipeline):
             0
         )
 
-    def _timesteps(self, steps: int) -> Tensor:
+    def scheduler_step(
+        self, prediction: Tensor, t: Tensor, latents: Tensor, generators: list[torch.Generator]
+    ) -> Any:
+        """One step of the scheduler; stochastic ones draw from each image's own generator."""
+        options = {"generator": generators} if _accepts(self.scheduler.step, "generator") else {}
+        return self.scheduler.step(prediction, t, latents, **options)
+
+    def timesteps(self, steps: int) -> Tensor:
+        """The timesteps of a run of `steps` steps, with the scheduler set to its start."""
         flow = type(self.scheduler).__name__.startswith("FlowMatch")
         if flow and _accepts(self.scheduler.set_timesteps, "sigmas"):
             # Left alone, these schedulers spend their last step on noise of one part in a thousand.
             self.scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps).tolist(), device=self.device)
         else:
             self.scheduler.set_timesteps(steps, device=self.device)
+        if getattr(self.scheduler, "begin_index", None) is not None:
+            self.scheduler.set_begin_index(0)
         return self.scheduler.timesteps
 
     # ------------------------------------------------------------------ photos in, results out
@@ -226,33 +264,28 @@ class GenDegPipeline(DiffusionPipeline):
             ValueError: the two lists differ in length, or a photo has another shape than (3, H, W).
         """
         _check_photos(cleans, requests)
-        steps = num_inference_steps or self.config.num_inference_steps
-        text = self.config.guidance_scale if guidance_scale is None else guidance_scale
-        image = self.config.image_guidance_scale if image_guidance_scale is None else image_guidance_scale
+        guidance = self.guidance(num_inference_steps, guidance_scale, image_guidance_scale)
         batches = self._batches(cleans, max_batch)
-        total = len(batches) * steps + len(cleans)
+        total = len(batches) * guidance.steps + len(cleans)
+        for shape, members in batches:
+            total += sum(self._detail_units(cleans[i], shape, requests[i], guidance) for i in members)
         done, results = 0, {}
         for shape, members in batches:
             bases = [resize(cleans[i].float(), shape) for i in members]
             padded = torch.stack([pad_to_multiple(base, self.pixel_multiple) for base in bases])
-            batch = [requests[i] for i in members]
             painted = None
-            for painted in self.sample(
-                padded,
-                batch,
-                num_inference_steps=steps,
-                guidance_scale=text,
-                image_guidance_scale=image,
-                previews=previews,
-            ):
-                done += 1
+            for painted in self.sample(padded, [requests[i] for i in members], guidance, previews=previews):
+                # A scheduler of second order calls more than `steps` times; never report more than there is.
+                done = min(done + 1, total - 1)
                 preview = None if painted is None else (painted[0, :, : shape[0], : shape[1]].cpu() + 1) / 2
                 yield Progress(done, total, preview if previews else None)
             assert painted is not None, "a sampler yields its result last"
             for i, clean, base, one in zip(members, padded, bases, painted, strict=True):
-                results[i] = self._finish(cleans[i], base, clean, one, requests[i])
-                done += 1
-                yield Progress(done, total)
+                for item in self._finish(cleans[i], base, clean, one, requests[i], guidance):
+                    if item is not None:
+                        results[i] = item
+                    done = min(done + 1, total)
+                    yield Progress(done, total)
         yield [results[i] for i in range(len(cleans))]
 
     def __call__(
@@ -274,11 +307,23 @@ class GenDegPipeline(DiffusionPipeline):
             groups.setdefault(shape, []).append(i)
         return [(s, m[k : k + size]) for s, m in groups.items() for k in range(0, len(m), size)]
 
+    def _detail_units(
+        self, photo: Tensor, base: tuple[int, int], request: DegradationRequest, guidance: Guidance
+    ) -> int:
+        sizes = detail_shapes(self, tuple(photo.shape[-2:]), base, request.degradation)  # pyright: ignore[reportArgumentType]
+        return len(sizes) * detail_steps(self, guidance.steps)
+
     @torch.no_grad()
     def _finish(
-        self, photo: Tensor, base: Tensor, padded: Tensor, painted: Tensor, request: DegradationRequest
-    ) -> DegradationResult:
-        """Structure, target, intensity and size of one painted image.
+        self,
+        photo: Tensor,
+        base: Tensor,
+        padded: Tensor,
+        painted: Tensor,
+        request: DegradationRequest,
+        guidance: Guidance,
+    ) -> Iterator[DegradationResult | None]:
+        """Structure, target, intensity, detail and size of one painted image; the result comes last.
 
         Args:
             photo: the photo at its own size; `base` at base size; `padded` the same, padded.
@@ -296,10 +341,15 @@ class GenDegPipeline(DiffusionPipeline):
         degraded = ((painted + 1) / 2)[:, :height, :width].cpu()
         if self.config.match_intensity:
             degraded = match_intensity(base, degraded, request.mu)
-        full = torch.cat([rows for _, rows in enlarge(photo, reference, degraded)], 1)
         target = photo if corrected else torch.cat([r for _, r in enlarge(photo, base, reference)], 1)
+        for item in repaint(self, photo.float(), reference, degraded, request, guidance):
+            if item is None:
+                yield None
+            else:
+                reference, degraded = item
+        full = torch.cat([rows for _, rows in enlarge(photo, reference, degraded)], 1)
         mu, sigma = measure(photo, full)
-        return DegradationResult(
+        yield DegradationResult(
             request=request,
             degraded=full,
             target=target,

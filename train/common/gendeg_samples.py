@@ -26,19 +26,17 @@ def sample_sheet(pipeline: GenDegPipeline, source: PairSource, seed: int) -> tup
     clean = torch.stack([pair["clean"] for pair in pairs]).float() / 255
     requests = [
         DegradationRequest(
-            kinds[p["degradation"]], min(p["mu"], 0.7), min(p["sigma"], 0.4), sample_seed(seed, k), p["caption"]
+            kinds[p["degradation"]],
+            min(p["mu"], 0.7),
+            min(p["sigma"], 0.4),
+            sample_seed(seed, k),
+            p["caption"],
         )
         for k, p in enumerate(pairs)
     ]
     painted = torch.zeros_like(clean)
-    defaults = pipeline.config
-    for image in pipeline.sample(
-        clean,
-        requests,
-        num_inference_steps=min(defaults.num_inference_steps, 20),
-        guidance_scale=defaults.guidance_scale,
-        image_guidance_scale=defaults.image_guidance_scale,
-    ):
+    steps = min(pipeline.config.num_inference_steps, 20)
+    for image in pipeline.sample(clean, requests, pipeline.guidance(steps)):
         if image is not None:
             painted = (image.cpu() + 1) / 2
     errors: dict[str, list[tuple[float, float]]] = {}
