@@ -6,6 +6,7 @@ documentation that the page and `gradio_client` show.
 
 from __future__ import annotations
 
+import inspect
 import tempfile
 import time
 from collections.abc import Iterator
@@ -195,5 +196,6 @@ def add_endpoints() -> None:
 
 def _endpoint(function: Any, inputs: list[Any], outputs: list[Any]) -> None:
     gr.Button().click(
-        function, inputs, outputs, api_name=function.__name__, concurrency_id="api", concurrency_limit=2
-    )
+        function, inputs, outputs, api_name=function.__name__, api_description=inspect.getdoc(function),
+        concurrency_id="api", concurrency_limit=2,
+    )  # fmt: skip
