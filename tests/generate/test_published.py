@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from gendeg_core.generate.published_sizes import (
     text_config,
     vae_config,
 )
+from gendeg_core.types import Degradation, DegradationRequest
 from tests import golden
 
 VOCABULARY = 40
@@ -96,8 +98,13 @@ class Files:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    files = Files(tmp_path_factory.mktemp("official"))
+def files():
+    with tempfile.TemporaryDirectory() as folder:  # not pytest's, which keeps a hundred megabytes for days
+        yield make_files(Path(folder))
+
+
+def make_files(folder: Path) -> Files:
+    files = Files(folder)
     letters = [*"abcdefghijklmnopqrs", *(f"{letter}</w>" for letter in "abcdefghijklmnopqrs")]
     words = {word: index for index, word in enumerate([*letters, "<|startoftext|>", "<|endoftext|>"])}
     CLIPTokenizer(vocab=words, merges=[]).save_pretrained(files.tokenizer)
@@ -120,12 +127,17 @@ def pipeline(files):
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a changed official checkpoint: values replace or add tensors, None removes one."""
+    """Write a changed official checkpoint: values replace or add tensors, None removes one.
+
+    Weights are all ones, stored once, which keeps the files small.
+    """
 
     def write(changes: dict[str, torch.Tensor | None]) -> Path:
-        tensors = {**official_checkpoint(), **changes}
-        path = tmp_path / "changed.safetensors"
-        save_file({key: value for key, value in tensors.items() if value is not None}, path)
+        official = official_checkpoint()
+        tensors = {key: torch.ones(()).expand(value.shape) for key, value in official.items()}
+        tensors |= {"alphas_cumprod": official["alphas_cumprod"], **changes}
+        path = tmp_path / "changed.ckpt"
+        torch.save({"state_dict": {key: v for key, v in tensors.items() if v is not None}}, path)
         return path
 
     return write
@@ -186,6 +198,17 @@ class TestConverted:
         assert pipeline.scheduler.sigmas[0].item() == pytest.approx(14.6146, abs=1e-3)
         assert pipeline.scheduler.sigmas[-2].item() == pytest.approx(0.0292, abs=1e-4)
 
+    @pytest.mark.parametrize("degradation", ["haze", "snow"])
+    def test_a_photo_runs_through(self, pipeline, degradation):
+        runner = GenDegPipeline(**pipeline.components, base_size=32, least_size=32)
+        photo = torch.rand(3, 40, 52, generator=torch.Generator().manual_seed(0))
+        request = DegradationRequest(Degradation(degradation), mu=0.1, sigma=0.1, seed=1, caption="a road")
+        *_, (result,) = runner.iterate([photo], [request], num_inference_steps=2)
+        assert result.degraded.shape == photo.shape
+        assert result.degraded.isfinite().all()
+        # Haze keeps the photo as its target, snow takes the photo's round trip through the autoencoder.
+        assert torch.equal(result.target, photo) == (degradation == "haze")
+
 
 @torch.no_grad()
 def test_raw_weights_are_found_by_the_same_key_map():
@@ -198,6 +221,13 @@ def test_raw_weights_are_found_by_the_same_key_map():
     predicted = network(latents, numbers["in/timestep"], numbers["in/context"]).sample
     golden.assert_close(predicted, numbers["out/eps_raw"], 5e-5)
     assert (numbers["out/eps_raw"] - numbers["out/eps_ema"]).abs().max() > 0.1
+
+
+def test_safetensors_are_read_as_well(tmp_path):
+    save_file(golden.official_state("structure"), tmp_path / "nafnet.safetensors")
+    network = published.load_structure(tmp_path / "nafnet.safetensors", sizes=SMALL)
+    for key, value in golden.official_state("structure").items():
+        assert torch.equal(network.state_dict()[key], value)
 
 
 def test_every_parameter_has_an_official_name_of_its_own():
