@@ -1,7 +1,7 @@
-"""Detail above the model's base size: the painted photo is enlarged, partly dissolved in noise, painted again.
+"""Detail above the base size: the painted photo is enlarged, partly dissolved in noise and painted again.
 
 Haze and low light are global: they are enlarged as they are and stay coherent. Streaks, flakes, drops and
-blur need structure of their own at every scale, so each doubling of the size runs the last part of the sampler
+blur need structure of their own at every scale, so each doubling of the size runs the end of the sampler
 again (SDEdit, Meng et al. 2022), over tiles blended at every step (MultiDiffusion, Bar-Tal et al. 2023).
 """
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
-    """First positions of the fewest evenly spread tiles that cover `length` and overlap by `overlap` or more."""
+    """First positions of the fewest even tiles that cover `length` and overlap by `overlap` or more."""
     if length <= tile:
         return [0]
     count = -(-(length - overlap) // (tile - overlap))
@@ -32,7 +32,7 @@ def feather(height: int, width: int, overlap: int) -> Tensor:
         distance = torch.minimum(torch.arange(length), torch.arange(length).flip(0)).float()
         return ((distance + 1) / (overlap + 1)).clamp(max=1)
 
-    return torch.minimum(ramp(height)[:, None], ramp(width)[None])[None]
+    return (ramp(height)[:, None] * ramp(width)[None])[None]
 
 
 class Blend:

@@ -1,0 +1,229 @@
+"""GenDegPipeline: seeds, batches, sizes, guidance, targets, schedulers, cancel, saving."""
+
+from __future__ import annotations
+
+import diffusers
+import pytest
+import torch
+
+from gendeg_core.generate.loading import folder_identity, load_pipeline
+from gendeg_core.generate.pipeline import GenDegPipeline, Guidance
+from gendeg_core.statistics import degradation_map, measure
+from gendeg_core.types import Degradation, DegradationRequest, Progress
+from tests.generate.tiny import shipped_kind, stable_diffusion_kind
+
+ALL = list(Degradation)
+
+
+def photo(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 5, 7, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0]
+    return (smooth + 0.1 * torch.rand(3, height, width, generator=generator)).clamp(0, 1)
+
+
+def request(degradation: Degradation = Degradation.RAIN, *, seed: int = 1, **values) -> DegradationRequest:
+    return DegradationRequest(
+        degradation, values.get("mu", 0.1), values.get("sigma", 0.1), seed, "a red house"
+    )
+
+
+@pytest.fixture(scope="module")
+def small() -> GenDegPipeline:
+    return shipped_kind()
+
+
+@pytest.fixture(scope="module")
+def large() -> GenDegPipeline:
+    return stable_diffusion_kind()
+
+
+@pytest.mark.parametrize("kind", ["small", "large"])
+def test_the_same_seed_gives_the_same_picture_alone_and_in_any_batch(kind, request):
+    pipeline = request.getfixturevalue(kind)
+    photos = [photo(48, 64, k) for k in range(3)]
+    requests = [DegradationRequest(d, 0.1, 0.1, 7 + k) for k, d in enumerate(ALL[:3])]
+    together = pipeline(photos, requests)
+    in_twos = pipeline(photos, requests, max_batch=2)
+    backwards = pipeline(photos[::-1], requests[::-1])[::-1]
+    for k in range(3):
+        alone = pipeline(photos[k : k + 1], requests[k : k + 1])[0].degraded
+        for other in (together, in_twos, backwards):
+            assert (other[k].degraded - alone).abs().max() < 1 / 255
+    assert torch.equal(pipeline(photos, requests)[0].degraded, together[0].degraded)
+
+
+def test_another_seed_mu_or_text_gives_another_picture(small):
+    clean = photo(48, 48)
+    first = small([clean], [request()])[0].degraded
+    for other in (request(seed=2), request(mu=0.3), request(sigma=0.3), request(Degradation.SNOW)):
+        assert (small([clean], [other])[0].degraded - first).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (31, 47), (48, 48), (50, 131), (120, 90), (300, 20)])
+def test_any_size_comes_back_as_it_went_in(small, size):
+    clean = photo(*size)
+    for degradation in (Degradation.HAZE, Degradation.RAIN):
+        result = small([clean], [request(degradation)])[0]
+        for image in (result.degraded, result.target, result.degradation_map):
+            assert image.shape == clean.shape
+            assert image.dtype == torch.float32
+        assert 0 <= result.degraded.min() <= result.degraded.max() <= 1
+
+
+def test_the_result_carries_what_was_measured(small):
+    clean = photo(60, 80)
+    asked = request()
+    result = small([clean], [asked])[0]
+    assert result.request == asked
+    assert (result.mu_obtained, result.sigma_obtained) == measure(clean, result.degraded)
+    assert torch.equal(result.degradation_map, degradation_map(clean, result.degraded))
+    assert result.weights == small.weights_identity
+
+
+def test_progress_counts_up_to_its_total_and_the_results_come_last(small):
+    photos, requests = [photo(48, 48), photo(48, 64)], [request(), request(seed=5)]
+    *signs, results = small.iterate(photos, requests, num_inference_steps=4)
+    assert all(isinstance(sign, Progress) for sign in signs)
+    assert [sign.done for sign in signs] == list(range(1, len(signs) + 1))
+    assert {sign.total for sign in signs} == {len(signs)} == {2 * 4 + 2}
+    assert [r.request for r in results] == requests
+
+
+def test_closing_the_iterator_stops_between_steps(small, monkeypatch):
+    calls = []
+    forward = small.unet.forward
+    monkeypatch.setattr(small.unet, "forward", lambda *a, **k: calls.append(1) or forward(*a, **k))
+    running = small.iterate([photo(48, 48)], [request()], num_inference_steps=10)
+    for _ in range(3):
+        next(running)
+    running.close()
+    assert len(calls) == 3
+
+
+def test_guidance_is_the_published_combination(small):
+    """D(null, 0) + s_t [D(full) - D(null, image)] + s_i [D(null, image) - D(null, 0)], term by term."""
+    clean, asked = photo(48, 48)[None], [request()]
+    latent = small.encode_image(clean)
+    noisy = torch.randn(latent.shape, generator=torch.Generator().manual_seed(3))
+    t = torch.tensor(500.0)
+    with torch.no_grad():
+
+        def prediction(context, image):
+            return small.unet(torch.cat([noisy, image], 1), t, context).sample
+
+        full = prediction(small.context(asked), latent)
+        image_only = prediction(small.null_context(), latent)
+        null = prediction(small.null_context(), torch.zeros_like(latent))
+        small.timesteps(4)
+        got = small.guided(noisy, latent, t, small.branches(asked, Guidance(4, 7.5, 1.5)))
+    expected = null + 7.5 * (full - image_only) + 1.5 * (image_only - null)
+    assert torch.allclose(got, expected, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_unit_guidance_needs_one_pass_of_the_network(small):
+    assert len(small.branches([request()], Guidance(1, 1.0, 1.0))) == 1
+    assert len(small.branches([request()], Guidance(1, 7.5, 1.5))) == 3
+
+
+@pytest.mark.parametrize("degradation", ALL)
+def test_the_target_is_the_photo_or_its_vae_round_trip(large, degradation):
+    clean = photo(48, 48)
+    result = large([clean], [request(degradation)])[0]
+    with torch.no_grad():
+        latent = large.encode_image(clean[None])
+        round_trip = (large.vae.decode(latent).sample.clamp(-1, 1)[0] + 1) / 2
+    if degradation in (Degradation.HAZE, Degradation.MOTION_BLUR, Degradation.RAINDROP):
+        assert torch.equal(result.target, clean)
+    else:
+        assert torch.allclose(result.target, round_trip, atol=1e-5)
+        assert (result.target - clean).abs().mean() > 0.01
+
+
+@pytest.mark.parametrize("degradation", ALL)
+def test_structure_correction_acts_on_haze_blur_and_raindrop_alone(large, degradation):
+    corrected = stable_diffusion_kind(structure=True)
+    clean = photo(48, 48)
+    with_module = corrected([clean], [request(degradation)])[0].degraded
+    without = large([clean], [request(degradation)])[0].degraded
+    changed = (with_module - without).abs().max() > 1e-3
+    assert changed == (degradation in (Degradation.HAZE, Degradation.MOTION_BLUR, Degradation.RAINDROP))
+
+
+FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheduler", "options"),
+    [
+        ("small", "FlowMatchHeunDiscreteScheduler", {}),
+        ("small", "DPMSolverMultistepScheduler", FLOW),
+        ("small", "UniPCMultistepScheduler", FLOW),
+        ("large", "DDIMScheduler", {}),
+        ("large", "DPMSolverMultistepScheduler", {}),
+        ("large", "EulerDiscreteScheduler", {}),
+        ("large", "HeunDiscreteScheduler", {}),
+        ("large", "DDPMScheduler", {}),
+    ],
+)
+def test_other_schedulers_run_and_keep_the_seed_in_any_batch(kind, scheduler, options):
+    pipeline = shipped_kind() if kind == "small" else stable_diffusion_kind()
+    pipeline.scheduler = getattr(diffusers, scheduler)(**options)
+    photos, requests = [photo(48, 48, 0), photo(48, 48, 1)], [request(seed=3), request(seed=4)]
+    pair = pipeline(photos, requests, num_inference_steps=4)
+    alone = pipeline(photos[1:], requests[1:], num_inference_steps=4)
+    assert torch.isfinite(pair[1].degraded).all()
+    assert (pair[1].degraded - alone[0].degraded).abs().max() < 1 / 255
+
+
+def test_detail_passes_keep_seed_and_size_and_report_their_steps():
+    pipeline = shipped_kind(detail_size=200, detail_strength=0.5, num_inference_steps=4)
+    clean = photo(150, 170)
+    *signs, results = pipeline.iterate([clean], [request(Degradation.SNOW)])
+    # base 48 -> 96 -> 150: two sizes of two steps each, after four steps, and one to finish
+    assert signs[-1].total == 4 + 2 * 2 + 1 == len(signs)
+    again = pipeline([clean], [request(Degradation.SNOW)])[0]
+    assert torch.equal(again.degraded, results[0].degraded)
+    coarse = shipped_kind(detail_size=0, num_inference_steps=4)([clean], [request(Degradation.SNOW)])[0]
+    assert (coarse.degraded - again.degraded).abs().max() > 1e-3
+    haze = pipeline([clean], [request(Degradation.HAZE)])[0]
+    same = shipped_kind(num_inference_steps=4)([clean], [request(Degradation.HAZE)])[0]
+    assert torch.equal(haze.degraded, same.degraded)
+
+
+def test_matched_intensity_is_the_asked_one():
+    pipeline = shipped_kind(match_intensity=True)
+    raw = shipped_kind()([photo(48, 48)], [request()])[0].mu_obtained
+    asked = request(mu=0.6 * raw)
+    assert abs(pipeline([photo(48, 48)], [asked])[0].mu_obtained - asked.mu) < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["small", "large"])
+def test_saved_and_loaded_it_paints_the_same(kind, request, tmp_path):
+    pipeline = request.getfixturevalue(kind)
+    pipeline.save_pretrained(tmp_path / "weights", safe_serialization=True)
+    loaded, identity = load_pipeline(tmp_path / "weights", torch.device("cpu"))
+    loaded.set_progress_bar_config(disable=True)
+    clean, asked = photo(48, 48), DegradationRequest(Degradation.HAZE, 0.1, 0.1)
+    first, second = pipeline([clean], [asked])[0], loaded([clean], [asked])[0]
+    assert torch.allclose(first.degraded, second.degraded, atol=1e-5)
+    assert second.weights == identity == folder_identity(tmp_path / "weights")
+    assert identity.startswith("weights@")
+    assert not list((tmp_path / "weights").rglob("*.bin"))
+
+
+def test_missing_and_damaged_weights_are_said_in_a_sentence(small, tmp_path):
+    with pytest.raises(OSError, match=r"model_index\.json is missing"):
+        load_pipeline(tmp_path)
+    small.save_pretrained(tmp_path / "w")
+    stored = next((tmp_path / "w" / "unet").glob("*.safetensors"))
+    stored.write_bytes(stored.read_bytes()[:100])
+    with pytest.raises(OSError, match="cannot be read"):
+        load_pipeline(tmp_path / "w")
+
+
+def test_wrong_input_is_said_in_a_sentence(small):
+    with pytest.raises(ValueError, match="1 photos but 2 requests"):
+        small([photo(48, 48)], [request(), request()])
+    with pytest.raises(ValueError, match=r"\(1, 48, 48\)"):
+        small([photo(48, 48)[:1]], [request()])
