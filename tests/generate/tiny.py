@@ -1,4 +1,4 @@
-"""Small pipelines with random weights, made in a second: one of the shipped kind, one of Stable Diffusion's."""
+"""Small random pipelines, made in a second: one of the shipped kind, one of Stable Diffusion's."""
 
 from __future__ import annotations
 
