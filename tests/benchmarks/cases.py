@@ -1,4 +1,4 @@
-"""What is timed: imports in a fresh Python, and each simulator at two sizes."""
+"""What is timed: imports in a fresh Python, each simulator and the generator at two sizes."""
 
 from __future__ import annotations
 
@@ -37,6 +37,17 @@ def simulator_cases() -> Iterator[Case]:
             yield Case(f"simulate {degradation.value}", f"{size} x {size}", run)
 
 
+def generator_cases() -> Iterator[Case]:
+    """The shipped diffusion weights; haze has no detail passes, rain has one doubling at 512."""
+    from gendeg_core.synthesize import degrade, load_engine
+
+    engine = load_engine("gendeg")
+    for degradation in (Degradation.HAZE, Degradation.RAIN):
+        for size in SIZES:
+            run = functools.partial(degrade, photo(size), usual_request(degradation), engine)
+            yield Case(f"generate {degradation.value}", f"{size} x {size}", run)
+
+
 def usual_request(degradation: Degradation) -> DegradationRequest:
     """The means of mu and sigma over the published pairs."""
     joint = published_histogram(degradation).joint
@@ -56,4 +67,4 @@ def photo(size: int) -> Tensor:
     ]
 
 
-GROUPS = {"import": import_cases, "simulate": simulator_cases}
+GROUPS = {"import": import_cases, "simulate": simulator_cases, "generate": generator_cases}
