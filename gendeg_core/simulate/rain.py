@@ -19,6 +19,7 @@ from gendeg_core.simulate.particles import Lines, blend_in, thickness_of_lines
 from gendeg_core.simulate.strength import Render, finish
 
 MOST_STREAKS = 5000  # per layer and square of the short side
+SHARPEST = 0.0025  # wider streaks are out of focus: their light is spread, not opaque
 
 
 def streaks(clean: Tensor, generator: torch.Generator) -> Render:
@@ -85,7 +86,9 @@ def _layers(
             x=uniforms(generator, number, -span / 2, 1 + span / 2) * wide,
             along_y=along * torch.cos(angle),
             along_x=along * torch.sin(angle),
-            opacity=densest * uniforms(generator, number, 0.85 if hard else 0.4, 1.0),
+            opacity=densest
+            * min(1.0, SHARPEST / thin)
+            * uniforms(generator, number, 0.85 if hard else 0.4, 1.0),
             width=thin,
         )
         total = total + thickness_of_lines(lines, rows, columns)
@@ -96,10 +99,12 @@ def _rain(clean: Tensor, generator: torch.Generator, thickness: Tensor, veil: fl
     """Blend streaks of the surroundings' light over the scene, then a uniform veil."""
     short = min(clean.shape[-2:])
     gain, offset = uniform(generator, 1.1, 1.8), uniform(generator, 0, 0.2)
-    surroundings = gaussian_blur(clean, 0.12 * short) * gain + offset
+    behind = gaussian_blur(clean, 0.12 * short)
+    surroundings = behind * gain + offset
     white = uniform(generator, 0.7, 1.0) + tint(generator, 0.03)
     share = uniform(generator, 0, 0.7) if chance(generator, 0.7) else 0.0
-    light = (share * surroundings + (1 - share) * white).clamp(0, 1)
+    # Never darker than what lies behind: drops gather light from above too (Garg & Nayar 2007).
+    light = torch.maximum(share * surroundings + (1 - share) * white, behind).clamp(0, 1)
     fog = (uniform(generator, 0.5, 0.95) + tint(generator, 0.03)).clamp(0, 1)
     ease = uniform(generator, 0.0, 0.6)  # how much the streaks also fade at low strength
     highest = uniform(generator, 0.8, 1.0)
