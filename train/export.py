@@ -23,7 +23,7 @@ class ExportConfig:
         weights: pipeline folder that a training script wrote.
         output: folder to write; must not hold other weights.
         steps: default number of sampling steps to store; 0 keeps the pipeline's.
-        detail_size: short side up to which patterns are painted again in finer detail; -1 keeps the pipeline's.
+        detail_size: short side up to which patterns are painted again finer; -1 keeps the pipeline's.
     """
 
     weights: Annotated[Path, tyro.conf.Positional]
