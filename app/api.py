@@ -15,7 +15,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import engines, synthesis
+from app import engines, grids, synthesis
 from app.refusals import in_sentences
 from app.session import PREVIEW_SIDES, open_photo
 from app.settings import Job, file_stem, read_job, whole_number
@@ -79,8 +79,8 @@ def sweep(
     photo: str | None,
     degradation: str = "haze",
     seed: int = 7,
-    columns: int = synthesis.SWEEP_COLUMNS,
-    rows: int = synthesis.SWEEP_ROWS,
+    columns: int = grids.SWEEP_COLUMNS,
+    rows: int = grids.SWEEP_ROWS,
     caption: str = "",
     engine: str = "gendeg",
     steps: int | None = None,
@@ -101,9 +101,7 @@ def sweep(
         PNG files row by row, smallest unevenness first, and one record per file.
     """
     columns, rows = _grid_length("columns", columns), _grid_length("rows", rows)
-    jobs, _, _ = synthesis.sweep_jobs(
-        read_job(degradation, 0, 0, seed, caption, engine, steps), columns, rows
-    )
+    jobs, _, _ = grids.sweep_jobs(read_job(degradation, 0, 0, seed, caption, engine, steps), columns, rows)
     yield from _previews(photo, jobs)
 
 
@@ -131,9 +129,7 @@ def all_six(
     Returns:
         Six PNG files and one record per file.
     """
-    yield from _previews(
-        photo, synthesis.all_six_jobs(read_job("haze", mu, sigma, seed, caption, engine, steps))
-    )
+    yield from _previews(photo, grids.all_six_jobs(read_job("haze", mu, sigma, seed, caption, engine, steps)))
 
 
 def _previews(photo: str | None, jobs: list[Job]) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:
@@ -145,7 +141,7 @@ def _previews(photo: str | None, jobs: list[Job]) -> Iterator[tuple[list[str], l
     with tempfile.TemporaryDirectory(prefix="gendeg-") as folder:
         for job in jobs:
             started = time.perf_counter()
-            for item in engines.run(job.engine, clean, job.request, job.sampling):
+            for item in engines.run_job(clean, job):
                 if isinstance(item, DegradationResult):
                     record = synthesis.record_of(item, job, time.perf_counter() - started)
                     path = Path(folder) / f"{file_stem(opened.name, job.request)}.png"
@@ -180,8 +176,8 @@ def add_endpoints() -> None:
         caption = gr.Textbox("", label="caption")
         engine = gr.Dropdown(list(ENGINES), value="gendeg", label="engine")
         steps = gr.Number(None, precision=0, label="steps")
-        columns = gr.Number(synthesis.SWEEP_COLUMNS, precision=0, label="columns")
-        rows = gr.Number(synthesis.SWEEP_ROWS, precision=0, label="rows")
+        columns = gr.Number(grids.SWEEP_COLUMNS, precision=0, label="columns")
+        rows = gr.Number(grids.SWEEP_ROWS, precision=0, label="rows")
         picture = gr.File(label="degraded photo")
         pictures = gr.File(label="degraded photos", file_count="multiple")
         record = gr.JSON(label="record")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from app.settings import Job
 from app.zerogpu import gpu_task
 from gendeg_core.paths import ASSETS
 from gendeg_core.synthesize import ENGINES, Engine, Sampling, load_engine
@@ -68,6 +69,13 @@ def run(
         yield from _run_on_gpu(clean, request, sampling)
     else:
         yield from get_engine(name).run(clean, request, sampling)
+
+
+Run = Callable[["Tensor", Job], Iterator[Progress | DegradationResult]]
+
+
+def run_job(clean: Tensor, job: Job) -> Iterator[Progress | DegradationResult]:
+    return run(job.engine, clean, job.request, job.sampling)
 
 
 @gpu_task(seconds=60)

@@ -27,7 +27,7 @@ def sentence(error: BaseException) -> str:
 
 
 def refusal(error: BaseException) -> gr.Error:
-    return gr.Error(sentence(error), title="That did not work", print_exception=False, duration=8)
+    return gr.Error(sentence(error), print_exception=False, duration=8)
 
 
 def in_sentences(handler: Handler) -> Handler:

@@ -15,6 +15,7 @@ from gendeg_core.statistics import to_uint8
 if TYPE_CHECKING:
     from torch import Tensor
 
+NO_PHOTO = "Add a photo first: drop one on the photo box, paste one, or pick an example."
 PREVIEW_SIDES = (256, 512)
 LONGEST_TO_SHORTEST = 4  # a copy's long side is at most this many times the preview side
 
@@ -39,14 +40,18 @@ class SessionPhoto:
 
 
 class Session:
-    """Kept in a `gr.State`, so one per visitor and tab. `ticket` counts previews: only the latest may paint.
+    """Kept in a `gr.State`, so one per visitor and tab; running handlers and buttons share it.
 
+    `ticket` counts previews: only the latest may paint. `cancels` counts presses of the cancel button, and
+    `armed` is that count when long work was asked for: a difference means that it is no longer wanted.
     A plain class, because Gradio writes the fields of a dataclass into the page.
     """
 
     def __init__(self) -> None:
         self.photo: SessionPhoto | None = None
         self.ticket = 0
+        self.cancels = 0
+        self.armed = 0
 
     def take_ticket(self) -> int:
         self.ticket += 1
@@ -89,3 +94,17 @@ def small_copy(picture: Image.Image, side: int) -> Tensor:
     if shrink < 1:
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+
+
+def photo_of(session: Session) -> SessionPhoto:
+    if session.photo is None:
+        raise ValueError(NO_PHOTO)
+    return session.photo
+
+
+def preview_copy(photo: SessionPhoto, side: object) -> Tensor:
+    if side not in PREVIEW_SIDES:
+        raise ValueError(
+            f"preview size {side!r} is unknown; choose one of {', '.join(map(str, PREVIEW_SIDES))}"
+        )
+    return photo.copies[side]  # pyright: ignore[reportArgumentType]

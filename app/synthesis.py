@@ -1,4 +1,4 @@
-"""What the Synthesize tab does: open a photo, preview, sweep, all six, full-size file.
+"""What the Synthesize tab does with one picture: open a photo, preview it degraded, write the full-size file.
 
 Every function parses, calls the core once per picture and formats. The long ones are generators, so that a
 cancel stops them between two units of work. Yielded `View` parts that are not given leave the page as it is.
@@ -14,28 +14,32 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 import numpy as np
-from gradio import processing_utils
-from gradio.data_classes import ImageData
-from gradio.utils import get_upload_folder
 
 from app import engines
+from app.cancel import CancelledError, until_cancelled
 from app.examples import example_photos
 from app.figures import heat_map
 from app.refusals import in_sentences, refusal, sentence
-from app.session import PREVIEW_SIDES, Session, SessionPhoto, open_photo, read
+from app.session import (
+    NO_PHOTO,
+    PREVIEW_SIDES,
+    Session,
+    SessionPhoto,
+    open_photo,
+    photo_of,
+    preview_copy,
+    read,
+)
 from app.settings import Job, file_stem, read_job
 from app.widgets.readout import readout_value
 from app.widgets.status_line import say
-from app.widgets.tile_grid import Tile, Tiles
 from gendeg_core.images import write_photo
-from gendeg_core.statistics import BINS, MU_EDGES, SIGMA_EDGES, draw_intensity, published_histogram, to_uint8
-from gendeg_core.types import Degradation, DegradationRequest, DegradationResult, Progress
+from gendeg_core.statistics import draw_intensity, to_uint8
+from gendeg_core.types import Degradation, DegradationResult, Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NO_PHOTO = "Add a photo first: drop one on the photo box, paste one, or pick an example."
-SWEEP_COLUMNS, SWEEP_ROWS = 5, 4
 SHOWN_BY_BROWSERS = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".avif"}
 
 
@@ -101,20 +105,6 @@ def take_example(session: Session, index: int, caption: str) -> tuple[str, Any]:
     return str(example.path), gr.skip() if typed else example.caption
 
 
-def photo_of(session: Session) -> SessionPhoto:
-    if session.photo is None:
-        raise ValueError(NO_PHOTO)
-    return session.photo
-
-
-def preview_copy(photo: SessionPhoto, side: object) -> Tensor:
-    if side not in PREVIEW_SIDES:
-        raise ValueError(
-            f"preview size {side!r} is unknown; choose one of {', '.join(map(str, PREVIEW_SIDES))}"
-        )
-    return photo.copies[side]  # pyright: ignore[reportArgumentType]
-
-
 # -------------------------------------------------------------------------------------------- preview
 
 
@@ -124,18 +114,21 @@ def preview(session: Session, side: int, *controls: Any) -> Iterator[View]:
     A newer request makes this one end without painting.
     """
     ticket = session.take_ticket()
+    run = until_cancelled(session, session.cancels)
     try:
         photo = photo_of(session)
         job = read_job(*controls)
         clean = preview_copy(photo, side)
         started = time.perf_counter()
-        for item in engines.run(job.engine, clean, job.request, job.sampling):
+        for item in run(clean, job):
             if session.ticket != ticket:
                 return
             if isinstance(item, DegradationResult):
                 yield from show(item, clean, time.perf_counter() - started)
             elif item.total > 1:
                 yield View(status=say(f"Rendering: step {item.done} of {item.total}", item.done / item.total))
+    except CancelledError:
+        yield View(status=say("Cancelled: the picture shows the settings before."))
     except (ValueError, OSError) as error:
         yield View(status=say(sentence(error)))
         raise refusal(error) from error
@@ -158,87 +151,6 @@ def surprise(degradation: str, seed: int | None = None) -> tuple[float, float]:
     return round(drawn.mu, 3), round(drawn.sigma, 3)
 
 
-# ---------------------------------------------------------------------------------- sweep and all six
-
-
-def sweep_axes(degradation: Degradation, columns: int, rows: int) -> tuple[list[float], list[float]]:
-    """Evenly spaced mu and sigma between the 5 % and the 95 % quantile of the published histogram."""
-    joint = published_histogram(degradation).joint
-    return (
-        _between_quantiles(joint.sum(1), MU_EDGES, columns),
-        _between_quantiles(joint.sum(0), SIGMA_EDGES, rows),
-    )
-
-
-def _between_quantiles(counts: np.ndarray, edges: np.ndarray, number: int) -> list[float]:
-    share = np.cumsum(counts) / counts.sum()
-    low, high = (int(np.searchsorted(share, quantile)) for quantile in (0.05, 0.95))
-    return [round(float(v), 3) for v in np.linspace(edges[low], edges[min(high + 1, BINS)], number)]
-
-
-@in_sentences
-def draw_sweep(session: Session, side: int, *controls: Any) -> Iterator[tuple[Any, Any]]:
-    """mu across, sigma down, over the published range of the chosen degradation; one more tile per yield."""
-    job = read_job(*controls)
-    jobs, mus, sigmas = sweep_jobs(job, SWEEP_COLUMNS, SWEEP_ROWS)
-    tiles = Tiles(
-        columns=SWEEP_COLUMNS,
-        column_heads=[f"mu {mu:.2f}" for mu in mus],
-        row_heads=[f"sigma {sigma:.2f}" for sigma in sigmas],
-        tiles=[_blank_tile("", one.request) for one in jobs],
-    )
-    yield from fill_tiles(preview_copy(photo_of(session), side), tiles, jobs)
-
-
-def sweep_jobs(job: Job, columns: int, rows: int) -> tuple[list[Job], list[float], list[float]]:
-    """The jobs of a sweep row by row, smallest sigma first, with the values across and down."""
-    mus, sigmas = sweep_axes(job.request.degradation, columns, rows)
-    jobs = [_changed(job, job.request.degradation, mu, sigma) for sigma in sigmas for mu in mus]
-    return jobs, mus, sigmas
-
-
-@in_sentences
-def draw_all_six(session: Session, side: int, *controls: Any) -> Iterator[tuple[Any, Any]]:
-    """The six degradations of one photo, each asked for the same mu, sigma and seed."""
-    jobs = all_six_jobs(read_job(*controls))
-    tiles = Tiles(columns=3, tiles=[_blank_tile(one.request.degradation.label, one.request) for one in jobs])
-    yield from fill_tiles(preview_copy(photo_of(session), side), tiles, jobs)
-
-
-def all_six_jobs(job: Job) -> list[Job]:
-    return [_changed(job, degradation, job.request.mu, job.request.sigma) for degradation in Degradation]
-
-
-def _changed(job: Job, degradation: Degradation, mu: float, sigma: float) -> Job:
-    request = DegradationRequest(degradation, mu, sigma, job.request.seed, job.request.caption)
-    return Job(job.engine, request, job.sampling)
-
-
-def _blank_tile(title: str, request: DegradationRequest) -> Tile:
-    return Tile(title=title, degradation=request.degradation.value, mu=request.mu, sigma=request.sigma)
-
-
-def fill_tiles(clean: Tensor, tiles: Tiles, jobs: list[Job]) -> Iterator[tuple[Any, Any]]:
-    """Fill one tile after the other; the finished ones stay when the visitor cancels."""
-    started = time.perf_counter()
-    yield tiles, say(f"0 of {len(jobs)} pictures", 0)
-    for done, (tile, job) in enumerate(zip(tiles.tiles, jobs, strict=True), start=1):
-        for item in engines.run(job.engine, clean, job.request, job.sampling):
-            if isinstance(item, DegradationResult):
-                path = processing_utils.save_img_array_to_cache(
-                    to_uint8(item.degraded), cache_dir=get_upload_folder(), format="png"
-                )
-                tile.image = ImageData(path=path)
-                tile.note = f"obtained\n{item.mu_obtained:.3f} · {item.sigma_obtained:.3f}"
-            else:
-                share = (done - 1 + item.done / item.total) / len(jobs)
-                yield gr.skip(), say(f"{done - 1} of {len(jobs)} pictures", share)
-        left = (time.perf_counter() - started) / done * (len(jobs) - done)
-        yield tiles, say(f"{done} of {len(jobs)} pictures, about {left:.0f} s left", done / len(jobs))
-    seconds = time.perf_counter() - started
-    yield tiles, say(f"{len(jobs)} pictures in {seconds:.1f} s. Select one to work on it.")
-
-
 # ------------------------------------------------------------------------------------------ full size
 
 
@@ -249,7 +161,9 @@ class Rendered(NamedTuple):
     record: dict[str, Any]
 
 
-def render_file(source: Path, folder: Path, job: Job, *, suffix: str) -> Iterator[Progress | Rendered]:
+def render_file(
+    source: Path, folder: Path, job: Job, *, suffix: str, run: engines.Run = engines.run_job
+) -> Iterator[Progress | Rendered]:
     """Degrade the photo in the file `source` at its own size and write it into `folder`.
 
     Bit depth, alpha, EXIF and colour profile are kept as far as the format of `suffix` can; the settings are
@@ -257,7 +171,7 @@ def render_file(source: Path, folder: Path, job: Job, *, suffix: str) -> Iterato
     """
     photo = read(source)
     started = time.perf_counter()
-    for item in engines.run(job.engine, photo.pixels, job.request, job.sampling):
+    for item in run(photo.pixels, job):
         if isinstance(item, Progress):
             yield item
             continue
@@ -296,21 +210,25 @@ def full_size(session: Session, suffix: str, *controls: Any) -> Iterator[tuple[A
     yield gr.skip(), say(f"Rendering {width} × {height} pixels", 0)
     if not photo.path.exists():
         raise ValueError("The photo is no longer on the server; add it again.")
-    # The page's own copy is made by Gradio when it is yielded, so this folder can go right after.
+    # Gradio makes the page's own copy when the path is yielded, so this folder can go right after.
     with tempfile.TemporaryDirectory(prefix="gendeg-") as folder:
         started = time.perf_counter()
-        for item in render_file(photo.path, Path(folder), job, suffix=suffix):
-            if isinstance(item, Rendered):
-                seconds = time.perf_counter() - started
-                obtained = f"mu {item.record['mu_obtained']:.3f}, sigma {item.record['sigma_obtained']:.3f}"
-                megabytes = item.path.stat().st_size / 1e6
-                yield (
-                    gr.update(value=str(item.path), interactive=True),
-                    say(
-                        f"File ready: {width} × {height} pixels in {seconds:.1f} s, "
-                        f"obtained {obtained}, {megabytes:.1f} MB."
-                    ),
-                )
-            else:
-                text = f"Rendering {width} × {height} pixels: {item.done} of {item.total}"
-                yield gr.skip(), say(text, item.done / item.total)
+        steps = render_file(
+            photo.path, Path(folder), job, suffix=suffix, run=until_cancelled(session, session.armed)
+        )
+        try:
+            for item in steps:
+                if isinstance(item, Rendered):
+                    yield _file_ready(item, photo.size, time.perf_counter() - started)
+                else:
+                    text = f"Rendering {width} × {height} pixels: {item.done} of {item.total}"
+                    yield gr.skip(), say(text, item.done / item.total)
+        except CancelledError:
+            yield gr.update(value=None, interactive=False), say("Cancelled: no file was written.")
+
+
+def _file_ready(file: Rendered, size: tuple[int, int], seconds: float) -> tuple[Any, Any]:
+    obtained = f"mu {file.record['mu_obtained']:.3f}, sigma {file.record['sigma_obtained']:.3f}"
+    megabytes = file.path.stat().st_size / 1e6
+    text = f"File ready: {size[0]} × {size[1]} pixels in {seconds:.1f} s, obtained {obtained}"
+    return gr.update(value=str(file.path), interactive=True), say(f"{text}, {megabytes:.1f} MB.")

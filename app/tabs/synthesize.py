@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import engines, synthesis
+from app import cancel, engines, grids, synthesis
 from app.examples import example_photos
 from app.figures import histogram_background
 from app.session import PREVIEW_SIDES, Session
@@ -86,7 +86,7 @@ class Results:
     """Everything on the right side of the page and below."""
 
     status: StatusLine
-    cancel: gr.Button
+    stop: gr.Button
     compare: gr.ImageSlider
     readout: Readout
     heat: gr.Image
@@ -193,7 +193,7 @@ def _advanced() -> tuple[Any, ...]:
 def _results() -> tuple[Any, ...]:
     with gr.Row(elem_classes="boxed bar", equal_height=True):
         status = StatusLine(say("Loading…"), elem_id="status", scale=1, min_width=180)
-        cancel = gr.Button("Cancel", elem_id="cancel", size="sm", scale=0, min_width=84)
+        stop = gr.Button("Cancel", elem_id="cancel", size="sm", scale=0, min_width=84)
     compare = gr.ImageSlider(
         label="Before and after", elem_id="compare", format="png", interactive=False, max_height=560,
         buttons=["fullscreen"],
@@ -218,7 +218,7 @@ def _results() -> tuple[Any, ...]:
         with gr.Column(min_width=200, scale=2):
             render = gr.Button("Render and download at full size", elem_id="render", variant="primary")
             file = gr.DownloadButton("Save the file again", elem_id="file", interactive=False, size="sm")
-    return status, cancel, compare, readout, heat, suffix, render, file
+    return status, stop, compare, readout, heat, suffix, render, file
 
 
 def _grids() -> tuple[Any, ...]:
@@ -253,17 +253,14 @@ def _wire(demo: gr.Blocks, session: gr.State, controls: Controls, results: Resul
         "fn": synthesis.preview, "inputs": [session, controls.side, *controls.asked()], "outputs": view,
         "show_progress": "hidden", "api_visibility": "private", **PREVIEW_LANE,
     }  # fmt: skip
-    live = gr.on([control.input for control in controls.live()], **preview, trigger_mode="always_last")
-    redraws = [live, *_wire_photo(session, controls, results, preview), *_wire_choices(controls, preview)]
-    long = _wire_long(session, controls, results)
-    picks = [
-        grid.select(_pick, None, [controls.degradation, controls.mu, controls.sigma, controls.pad], **QUIET)
-        for grid in (results.sweep, results.six)
-    ]
-    redraws += [pick.then(**preview) for pick in picks]
-    results.cancel.click(
-        _stopped, results.status, results.status, cancels=[*redraws, *long], queue=False, **QUIET
-    )
+    gr.on([control.input for control in controls.live()], **preview, trigger_mode="always_last")
+    _wire_photo(session, controls, results, preview)
+    _wire_choices(controls, preview)
+    _wire_long(session, controls, results)
+    for grid in (results.sweep, results.six):
+        setting = [controls.degradation, controls.mu, controls.sigma, controls.pad]
+        grid.select(_pick, None, setting, **QUIET).then(**preview)
+    results.stop.click(cancel.cancel, session, None, queue=False, **QUIET)
     linked = [controls.degradation, controls.mu, controls.sigma, controls.seed, controls.engine]
     gr.on(
         [control.change for control in linked], None, linked, None, js=LINK_SCRIPT, api_visibility="private"
@@ -287,9 +284,7 @@ def _sync_pad(controls: Controls) -> None:
     controls.degradation.input(_pad_background, controls.degradation, controls.pad, queue=False, **QUIET)
 
 
-def _wire_photo(
-    session: gr.State, controls: Controls, results: Results, preview: dict[str, Any]
-) -> list[Any]:
+def _wire_photo(session: gr.State, controls: Controls, results: Results, preview: dict[str, Any]) -> None:
     taken = gr.on(
         [controls.photo.upload, controls.photo.clear],
         synthesis.take_photo,
@@ -302,10 +297,11 @@ def _wire_photo(
         synthesis.take_example, [session, controls.examples, controls.caption],
         [controls.photo, controls.caption], **QUIET,
     )  # fmt: skip
-    return [event.success(**preview) for event in (taken, picked)]
+    for event in (taken, picked):
+        event.success(**preview)
 
 
-def _wire_choices(controls: Controls, preview: dict[str, Any]) -> list[Any]:
+def _wire_choices(controls: Controls, preview: dict[str, Any]) -> None:
     drawn = controls.surprise.click(
         _surprise, controls.degradation, [controls.mu, controls.sigma, controls.pad], **QUIET
     )
@@ -319,30 +315,25 @@ def _wire_choices(controls: Controls, preview: dict[str, Any]) -> list[Any]:
         queue=False,
         **QUIET,
     )
-    return [event.then(**preview) for event in (drawn, reseeded, reset)]
+    for event in (drawn, reseeded, reset):
+        event.then(**preview)
 
 
-def _wire_long(session: gr.State, controls: Controls, results: Results) -> list[Any]:
+def _wire_long(session: gr.State, controls: Controls, results: Results) -> None:
     asked = controls.asked()
-    grids = [
-        button.click(
-            handler, [session, controls.side, *asked], [grid, results.status],
-            **QUIET, **LONG_LANE,
+    for button, handler, grid in (
+        (results.run_sweep, grids.draw_sweep, results.sweep),
+        (results.run_six, grids.draw_all_six, results.six),
+    ):
+        button.click(cancel.arm, session, results.status, queue=False, **QUIET).then(
+            handler, [session, controls.side, *asked], [grid, results.status], **QUIET, **LONG_LANE
         )
-        for button, handler, grid in (
-            (results.run_sweep, synthesis.draw_sweep, results.sweep),
-            (results.run_six, synthesis.draw_all_six, results.six),
-        )
-    ]  # fmt: skip
-    rendered = results.render.click(
-        synthesis.full_size,
-        [session, results.suffix, *asked],
-        [results.file, results.status],
-        **QUIET,
-        **LONG_LANE,
-    )
+    armed = results.render.click(cancel.arm, session, results.status, queue=False, **QUIET)
+    rendered = armed.then(
+        synthesis.full_size, [session, results.suffix, *asked], [results.file, results.status],
+        **QUIET, **LONG_LANE,
+    )  # fmt: skip
     rendered.success(None, None, None, js=SAVE_SCRIPT, api_visibility="private")
-    return [*grids, rendered]
 
 
 def _pad_background(degradation: str) -> Any:
@@ -360,12 +351,6 @@ def _pick(event: gr.EventData) -> tuple[str, float, float, Any]:
     mu, sigma = number("mu", event.mu), number("sigma", event.sigma)
     pad = gr.update(value=[mu, sigma], heat=histogram_background(degradation), obtained=None)
     return degradation.value, mu, sigma, pad
-
-
-def _stopped(status: dict[str, Any]) -> dict[str, Any]:
-    if not status or status.get("share") is None:
-        return say("Nothing is running.")
-    return say(f"Cancelled at: {status['text']}. What is finished stays.")
 
 
 def _open_page(request: gr.Request) -> tuple[str, float, float, int, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import engines, synthesis
+from app import cancel, engines, grids, synthesis
 from app.examples import example_photos
 from app.session import Session, open_photo
 from gendeg_core.images import read_photo, read_settings
@@ -97,7 +97,7 @@ def test_without_a_photo_the_visitor_is_asked_for_one() -> None:
     with pytest.raises(gr.Error, match="Add a photo first"):
         list(synthesis.full_size(Session(), ".png", *SIMULATED))
     with pytest.raises(gr.Error, match="Add a photo first"):
-        list(synthesis.draw_sweep(Session(), 256, *SIMULATED))
+        list(grids.draw_sweep(Session(), 256, *SIMULATED))
 
 
 def test_a_refused_file_leaves_the_photo_and_the_caption(session: Session, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_surprise_is_drawn_from_the_published_histogram() -> None:
 
 def test_a_sweep_fills_tile_by_tile_over_the_published_range(session: Session, slow: SlowEngine) -> None:
     filled = []
-    for tiles, _ in synthesis.draw_sweep(session, 256, *SLOW):
+    for tiles, _ in grids.draw_sweep(session, 256, *SLOW):
         if not skipped(tiles):
             filled.append(sum(tile.image is not None for tile in tiles.tiles))
     assert filled == [*range(21), 20]
@@ -162,8 +162,8 @@ def test_a_sweep_fills_tile_by_tile_over_the_published_range(session: Session, s
     assert all(tile.mu == mus[k % 5] and tile.sigma == sigmas[k // 5] for k, tile in enumerate(tiles.tiles))
 
 
-def test_cancelling_a_sweep_stops_the_engine(session: Session, slow: SlowEngine) -> None:
-    steps = synthesis.draw_sweep(session, 256, *SLOW)
+def test_a_closed_tab_stops_the_engine(session: Session, slow: SlowEngine) -> None:
+    steps = grids.draw_sweep(session, 256, *SLOW)
     for _ in range(8):
         next(steps)
     steps.close()
@@ -171,8 +171,44 @@ def test_cancelling_a_sweep_stops_the_engine(session: Session, slow: SlowEngine)
     assert slow.started < 4
 
 
+def test_the_cancel_button_stops_the_engine_and_says_what_stays(session: Session, slow: SlowEngine) -> None:
+    cancel.arm(session)
+    steps = grids.draw_sweep(session, 256, *SLOW)
+    for _ in range(8):
+        next(steps)
+    cancel.cancel(session)
+    rest = list(steps)
+    assert slow.closed == 1
+    assert rest[-1][1]["text"].startswith("Cancelled after 1 of 20 pictures")
+    assert len(rest) <= 2
+
+
+def test_a_cancel_while_waiting_for_a_place_counts(session: Session, slow: SlowEngine) -> None:
+    cancel.arm(session)
+    cancel.cancel(session)
+    assert "Cancelled after 0 of 20" in last(grids.draw_sweep(session, 256, *SLOW))[1]["text"]
+    update, status = last(synthesis.full_size(session, ".png", *SLOW))
+    assert (update["value"], status["text"]) == (None, "Cancelled: no file was written.")
+    assert slow.finished == 0
+
+
+def test_an_old_cancel_does_not_stop_new_work(session: Session, slow: SlowEngine) -> None:
+    cancel.cancel(session)
+    cancel.arm(session)
+    assert "20 pictures in" in last(grids.draw_sweep(session, 256, *SLOW))[1]["text"]
+
+
+def test_a_cancelled_preview_paints_nothing(session: Session, slow: SlowEngine) -> None:
+    steps = synthesis.preview(session, 256, *SLOW)
+    next(steps)
+    cancel.cancel(session)
+    (view,) = list(steps)
+    assert "Cancelled" in view.status["text"]
+    assert skipped(view.compare)
+
+
 def test_all_six_asks_every_degradation_for_the_same(session: Session, slow: SlowEngine) -> None:
-    tiles, status = last(synthesis.draw_all_six(session, 256, *SLOW))
+    tiles, status = last(grids.draw_all_six(session, 256, *SLOW))
     assert [tile.degradation for tile in tiles.tiles] == [kind.value for kind in Degradation]
     assert {(tile.mu, tile.sigma) for tile in tiles.tiles} == {(0.2, 0.1)}
     assert "6 pictures" in status["text"]
