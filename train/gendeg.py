@@ -1,13 +1,16 @@
-"""Train GenDeg: latent diffusion conditioned on a clean photo, text, mu and sigma (arXiv 2411.17687, section 3.1).
+"""Train GenDeg: latent diffusion conditioned on a clean photo, text, mu and sigma.
+
+GenDeg (arXiv 2411.17687), section 3.1.
 
     python -m train.gendeg --preset tiny --photos PHOTOS --output runs/tiny
-    accelerate launch -m train.gendeg --preset paper --photos PHOTOS --captions captions.csv --output runs/paper
+    accelerate launch -m train.gendeg --preset paper --photos PHOTOS --captions CSV --output runs/paper
 
 Run it again with the same options to continue after an interruption.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,57 +21,47 @@ import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from gendeg_core.generate.pipeline import GenDegPipeline
 from gendeg_core.seeds import sample_seed, torch_generator
-from gendeg_core.types import Degradation, prompt
-from train.common.checkpoint import load_checkpoint, save_checkpoint
-from train.common.conditioning import dropout_masks
+from train.common.checkpoint import claim_run, load_checkpoint, save_checkpoint
+from train.common.conditioning import describe, dropout_masks
+from train.common.data import batches, pair_source, pooled
+from train.common.errors import UsageError
 from train.common.gendeg_components import Components, paper_components, small_components
 from train.common.gendeg_samples import sample_sheet
-from train.common.pairs import FolderPairs, MixedPairs, NumberedPairs, PairSource, SimulatedPairs
-from train.common.photos import list_photos
-from train.common.pool import PairPool
-from train.common.presets import configuration
+from train.common.latents import encode_pairs
+from train.common.objectives import Epsilon, Flow, Objective, published_alpha_bar
+from train.common.options import RunOptions, check_size, make_accelerator
+from train.common.pairs import PairSource
+from train.common.presets import start
+from train.common.prompts import PromptEncoder
 from train.common.tracking import Speedometer, Tracker, count_forward_flops, measured_peak
 
 
 @dataclass(frozen=True)
-class GenDegConfig:
+class GenDegConfig(RunOptions):
     """One training run.
 
     Args:
-        output: run folder: configuration, metrics, samples, checkpoint and, at the end, `weights`.
-        photos, captions: clean photos for the simulators, and a CSV with columns file, caption, suitable.
-        pairs: existing pairs as DEGRADATION=FOLDER or DEGRADATION=FOLDER=WEIGHT, the folder with lq and gt.
-        simulated_weight: weight of the simulators beside the folders of pairs.
-        border: pixels cut off every photo's edge.
-        pool: make this many pairs once and keep them in the run folder; 0 makes each pair when it is needed.
         base: for `size_of_model` paper: Stable Diffusion 1.5 as a local folder or hub name; empty for random
             weights. For small: a folder of weights to start from, or empty.
+        width_divisor: divides all widths of the paper's networks, to try the recipe on a small machine.
         objective: epsilon (published) or flow (velocity, signal error weighted up to `flow_floor`).
-        steps: optimiser steps; batch: pairs per process and micro-batch.
+        flow_mean, flow_uniform: distribution of the noise levels, see `train.common.objectives.Flow`.
         projection_rate: learning rate of the two projections over that of the UNet.
         decay_from: share of the run after which the learning rate falls linearly to 2 %; 1 keeps it constant.
         dropout: u of the published dropout table.
         caption_dropout: share of captions left out, the degradation phrase kept (users often give none).
         ema_updates: EMA updates per optimiser step (published: one per micro-batch, hence 4).
+        gradient_checkpointing: recompute instead of keeping activations; for the paper's size only.
     """
 
     output: Path = Path("runs/gendeg")
-    photos: Path | None = None
-    captions: Path | None = None
-    pairs: tuple[str, ...] = ()
-    simulated_weight: float = 1.0
-    border: int = 0
-    size: int = 256
-    pool: int = 0
-    workers: int = 4
-    seed: int = 0
 
     size_of_model: Literal["small", "paper"] = "paper"
     base: str = ""
+    width_divisor: int = 1
     widths: tuple[int, ...] = (64, 128, 192)
     depths: tuple[int, ...] = (2, 3, 4)
     context_width: int = 64
@@ -76,9 +69,7 @@ class GenDegConfig:
     objective: Literal["epsilon", "flow"] = "epsilon"
     flow_floor: float = 0.25
     flow_mean: float = 0.2
-    steps: int = 100_000
-    batch: int = 16
-    gradient_accumulation: int = 1
+    flow_uniform: float = 0.3
     learning_rate: float = 1e-4
     projection_rate: float = 10.0
     betas: tuple[float, float] = (0.9, 0.999)
@@ -90,18 +81,23 @@ class GenDegConfig:
     ema: float = 0.9999
     ema_updates: int = 1
 
-    precision: Literal["no", "bf16", "fp16"] = "no"
     gradient_checkpointing: bool = False
     compile: bool = False
-    tensorboard: bool = False
-    log_every: int = 50
-    save_every: int = 500
-    sample_every: int = 1000
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "size", "gradient_accumulation"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        super().__post_init__()
+        if not 0 <= 3 * self.dropout <= 1:
+            raise UsageError(f"dropout={self.dropout} must be from 0 to 1/3: the table has three rows of it")
+        if len(self.widths) != len(self.depths):
+            raise UsageError(f"widths={self.widths} and depths={self.depths} must be of one length")
+        if self.width_divisor < 1 or (self.width_divisor > 1 and self.base):
+            raise UsageError(
+                f"width_divisor={self.width_divisor} must be 1, or above it with random weights (--base '')"
+            )
+        if self.size_of_model == "small" and self.objective != "flow":
+            raise UsageError("the small denoiser answers with a velocity; give --objective flow")
+        if self.size_of_model == "small" and self.gradient_checkpointing:
+            raise UsageError("the small denoiser needs no gradient checkpointing; leave it out")
 
 
 def tiny() -> GenDegConfig:
@@ -116,7 +112,7 @@ def tiny() -> GenDegConfig:
 def embedded() -> GenDegConfig:
     """The shipped weights: 128 px, hours on two CPU cores or minutes on a GPU."""
     return GenDegConfig(
-        size_of_model="small", objective="flow", size=128, batch=16, steps=9000, pool=36_000, workers=2,
+        size_of_model="small", objective="flow", size=128, batch=16, steps=8000, pool=24_000, workers=2,
         border=10, learning_rate=6e-4, projection_rate=1.0, betas=(0.9, 0.99), warmup=200, decay_from=0.5,
         clip=1.0, caption_dropout=0.3, ema=0.999,
     )  # fmt: skip
@@ -154,106 +150,10 @@ class GenDegModel(nn.Module):
         return self.unet(torch.cat([noisy, clean], 1), time, encoder_hidden_states=context).sample
 
 
-def pair_source(config: GenDegConfig) -> PairSource:
-    """Simulators on photos and folders of pairs, mixed by weight."""
-    sources: list[PairSource] = []
-    weights: list[float] = []
-    if config.photos is not None:
-        photos = list_photos(config.photos, config.captions, border=config.border)
-        sources.append(SimulatedPairs(photos, config.size))
-        weights.append(config.simulated_weight)
-    for option in config.pairs:
-        name, folder, *weight = option.split("=")
-        sources.append(FolderPairs(Path(folder), Degradation.parse(name), config.size))
-        weights.append(float(weight[0]) if weight else 1.0)
-    if not sources:
-        raise ValueError("nothing to train on; give --photos FOLDER, --pairs DEGRADATION=FOLDER, or both")
-    mixed = MixedPairs(sources, weights) if len(sources) > 1 else sources[0]
-    if config.pool:
-        return PairPool(mixed, config.seed, config.pool, config.output / "pool", processes=config.workers)
-    return mixed
-
-
-def batches(config: GenDegConfig, source: PairSource, accelerator: Accelerator, first: int) -> Iterator[Any]:
-    """Micro-batches of this process from optimiser step `first` on.
-
-    Pair numbers are dealt out by (step, micro-batch, process), so that a resumed run sees the same pairs.
-    """
-    per_step = config.batch * config.gradient_accumulation * accelerator.num_processes
-    numbers = NumberedPairs(source, config.seed, config.steps * per_step)
-    ours = range(accelerator.process_index, config.steps * per_step // config.batch, accelerator.num_processes)
-    chosen = [
-        range(block * config.batch, (block + 1) * config.batch)
-        for block in ours[first * config.gradient_accumulation :]
-    ]
-    return iter(
-        DataLoader(
-            numbers,
-            batch_sampler=chosen,  # pyright: ignore[reportArgumentType]
-            num_workers=0 if config.pool else config.workers,  # reading the pool costs next to nothing
-        )
-    )
-
-
-class PromptEncoder:
-    """Prompts to token ids, or, for a frozen text encoder, to embeddings that are computed once per prompt."""
-
-    def __init__(self, parts: Components, *, trained: bool) -> None:
-        self.parts, self.trained = parts, trained
-        self.cache: dict[str, Tensor] = {}
-
-    def __call__(self, prompts: list[str], device: torch.device) -> Tensor:
-        if self.trained:
-            return self._tokens(prompts).to(device)
-        new = sorted(set(prompts) - self.cache.keys())
-        if new:
-            with torch.no_grad():
-                embedded = self.parts.text_encoder(self._tokens(new).to(device))[0]
-            self.cache.update(zip(new, embedded.cpu(), strict=True))
-        return torch.stack([self.cache[p] for p in prompts]).to(device)
-
-    def _tokens(self, prompts: list[str]) -> Tensor:
-        return self.parts.tokenizer(
-            prompts, padding="max_length", truncation=True, return_tensors="pt", max_length=77
-        ).input_ids
-
-
-def training_loss(
-    model: nn.Module, parts: Components, encode: PromptEncoder, batch: Any, config: GenDegConfig, seed: int
-) -> Tensor:
-    """Loss of one micro-batch; all its randomness comes from `seed`, drawn on the CPU."""
-    generator = torch_generator(seed)
-    device = next(model.parameters()).device
-    count = len(batch["clean"])
-    keep_text, keep_image = dropout_masks(torch.rand(count, generator=generator), config.dropout)
-    keep_caption = torch.rand(count, generator=generator) >= config.caption_dropout
-    kinds = [list(Degradation)[k] for k in batch["degradation"]]
-    prompts = [
-        prompt(caption if kept else "", kind) if text else ""
-        for caption, kept, kind, text in zip(batch["caption"], keep_caption, kinds, keep_text, strict=True)
-    ]
-    intensities = [
-        [float(value) if kept else None for value, kept in zip(batch[name], keep_text, strict=True)]
-        for name in ("mu", "sigma")
-    ]
-    with torch.no_grad():
-        clean, degraded = (batch[k].to(device).float() / 127.5 - 1 for k in ("clean", "degraded"))
-        condition = parts.vae.encode(clean).latent_dist.mode() * keep_image.to(device)[:, None, None, None]
-        signal = parts.vae.encode(degraded).latent_dist.sample(generator) * parts.vae.config.scaling_factor
-        stats = parts.intensity.encode(*intensities).to(device)
-    noise = torch.randn(signal.shape, generator=generator).to(device)
-    text = encode(prompts, device)
+def noise_objective(config: GenDegConfig) -> Objective:
     if config.objective == "epsilon":
-        steps = parts.scheduler.config.num_train_timesteps
-        time = torch.randint(steps, (count,), generator=generator).to(device)
-        noisy = parts.scheduler.add_noise(signal, noise, time)
-        return (model(noisy, condition, time, text, stats).float() - noise).square().mean()
-    level = torch.sigmoid(torch.randn(count, generator=generator) + config.flow_mean).to(device)
-    t = level[:, None, None, None]
-    velocity = model((1 - t) * signal + t * noise, condition, 1000 * level, text, stats).float()
-    # The error of the signal is t times that of the velocity; it counts by 1 / max(t, floor)**2.
-    error = (t / t.clamp(min=config.flow_floor)) * (velocity - (noise - signal))
-    return error.square().mean()
+        return Epsilon(published_alpha_bar())
+    return Flow(config.flow_floor, config.flow_mean, config.flow_uniform)
 
 
 def learning_rate(config: GenDegConfig, step: int) -> float:
@@ -273,83 +173,143 @@ def parameter_groups(model: GenDegModel, config: GenDegConfig) -> list[dict[str,
     return [{"params": rest, "lr": base}, {"params": projections, "lr": base * config.projection_rate}]
 
 
-def main(config: GenDegConfig) -> None:
-    accelerator = Accelerator(
-        mixed_precision=config.precision, gradient_accumulation_steps=config.gradient_accumulation
-    )
-    torch.manual_seed(config.seed)  # initial weights only
-    source = pair_source(config)
-    parts = small_components(config) if config.size_of_model == "small" else paper_components(config)
-    model = GenDegModel(parts)
+@dataclass(frozen=True)
+class Training:
+    """All that the loop works with."""
+
+    accelerator: Accelerator
+    parts: Components
+    pairs: PairSource
+    objective: Objective
+    encode: PromptEncoder
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LambdaLR
+    averaged: list[nn.Parameter]
+    ema: EMAModel
+    first: int  # steps that an interrupted run has done
+
+    @contextlib.contextmanager
+    def averaged_pipeline(self) -> Iterator[GenDegPipeline]:
+        """The pipeline under EMA weights."""
+        self.ema.store(self.averaged)
+        self.ema.copy_to(self.averaged)
+        try:
+            yield self.parts.pipeline()
+        finally:
+            self.ema.restore(self.averaged)
+
+
+def set_up(config: GenDegConfig) -> Training:
+    accelerator = make_accelerator(config)
     published = config.size_of_model == "paper"
-    if published:
-        model.text_encoder.requires_grad_(False)
+    source = pair_source(config)
+    torch.manual_seed(config.seed)  # initial weights only
+    parts = paper_components(config) if published else small_components(config)
+    check_size(config.size, parts.pipeline().pixel_multiple)
+    claim_run(config.output, config, accelerator)
+    parts.vae.to(accelerator.device)
+    pairs = pooled(config, source, parts.vae, accelerator)
+
+    model = GenDegModel(parts)
     if config.gradient_checkpointing:
         parts.unet.enable_gradient_checkpointing()
-    parts.vae.to(accelerator.device)
     optimiser = torch.optim.AdamW(parameter_groups(model, config), betas=config.betas)
+    # Not prepared by accelerate, which would step it once per process.
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, functools.partial(learning_rate, config))
     model, optimiser = accelerator.prepare(model, optimiser)
     bare = accelerator.unwrap_model(model)
     averaged = list((bare.unet if published else bare).parameters())  # as published: only the UNet has an EMA
     ema = EMAModel(averaged, decay=config.ema)
-    first, encode = 0, PromptEncoder(parts, trained=not published)
+    first = 0
     accelerator.register_for_checkpointing(schedule)
     if resumed := load_checkpoint(config.output, accelerator):
         first, ema_state = resumed
         ema.load_state_dict(ema_state)
     ema.to(accelerator.device)
+    encode = PromptEncoder(parts.tokenizer, parts.text_encoder, trained=not published)
+    objective = noise_objective(config)
+    return Training(
+        accelerator, parts, pairs, objective, encode, model, optimiser, schedule, averaged, ema, first
+    )
+
+
+def training_loss(run: Training, batch: Any, config: GenDegConfig, seed: int) -> Tensor:
+    """Loss of one micro-batch; all its randomness comes from `seed`, drawn on the CPU."""
+    generator = torch_generator(seed)
+    device = run.accelerator.device
+    count = len(batch["clean"])
+    keep_text, keep_image = dropout_masks(torch.rand(count, generator=generator), config.dropout)
+    keep_caption = torch.rand(count, generator=generator) >= config.caption_dropout
+    prompts, mus, sigmas = describe(batch, keep_text, keep_caption)
+    with torch.no_grad():
+        mode, posterior = encode_pairs(run.parts.vae, batch, device)
+        condition = mode * keep_image.to(device)[:, None, None, None]
+        signal = posterior.sample(generator) * run.parts.vae.config.scaling_factor
+        stats = run.parts.intensity.encode(mus, sigmas).to(device)
+    noise = torch.randn(signal.shape, generator=generator).to(device)
+    time = run.objective.draw_times(count, generator).to(device)
+    noisy = run.objective.noisy(signal, noise, time)
+    text = run.encode(prompts, device)
+    prediction = run.model(noisy, condition, run.objective.unet_time(time), text, stats).float()
+    return run.objective.error(prediction, signal, noise, time).square().mean()
+
+
+def main(config: GenDegConfig) -> None:
+    run = set_up(config)
+    accelerator, model, optimiser = run.accelerator, run.model, run.optimiser
+    tracker = Tracker(config.output, run.first, accelerator.is_main_process, tensorboard=config.tensorboard)
+    speed = speedometer(config, run.parts, accelerator)
     if config.compile:
-        bare.unet.compile()
-    tracker = Tracker(config.output, config, tensorboard=config.tensorboard)
-    speed = speedometer(config, parts, accelerator)
-    pairs = batches(config, source, accelerator, first)
+        run.parts.unet.compile()
+    micro_batches = batches(config, run.pairs, accelerator, run.first)
 
-    def weights() -> GenDegPipeline:
-        """The pipeline under EMA weights; call `ema.restore` afterwards."""
-        ema.store(averaged)
-        ema.copy_to(averaged)
-        return parts.pipeline(objective=config.objective)
-
-    for step in range(first, config.steps):
-        total = 0.0
+    for step in range(run.first, config.steps):
+        total = torch.zeros((), device=accelerator.device)
         for micro in range(config.gradient_accumulation):
-            place = f"noise {step} {micro} {accelerator.process_index}"
+            seed = sample_seed(config.seed, f"noise {step} {micro} {accelerator.process_index}")
             with accelerator.accumulate(model):
-                loss = training_loss(
-                    model, parts, encode, next(pairs), config, sample_seed(config.seed, place)
-                )
+                loss = training_loss(run, next(micro_batches), config, seed)
                 accelerator.backward(loss)
                 if config.clip and accelerator.sync_gradients:
                     accelerator.clip_grad_norm_(model.parameters(), config.clip)
                 optimiser.step()
                 optimiser.zero_grad()
-            total += loss.item() / config.gradient_accumulation
+            total += loss.detach() / config.gradient_accumulation
             speed.add(config.batch * accelerator.num_processes)
-        schedule.step()
+        run.schedule.step()
         for _ in range(config.ema_updates):
-            ema.step(averaged)
+            run.ema.step(run.averaged)
         done = step + 1
-        if accelerator.is_main_process and done % config.log_every == 0:
-            tracker.log(done, loss=total, learning_rate=schedule.get_last_lr()[0], **speed.read())
+        if done % config.log_every == 0:
+            mean = accelerator.reduce(total, "mean").item()  # pyright: ignore[reportAttributeAccessIssue]
+            tracker.log(done, loss=mean, learning_rate=run.schedule.get_last_lr()[0], **speed.read())
         if done % config.save_every == 0 or done == config.steps:
-            save_checkpoint(config.output, accelerator, done, ema.state_dict())
-        if accelerator.is_main_process and (done % config.sample_every == 0 or done == config.steps):
-            numbers, sheet = sample_sheet(weights(), source, config.seed)
-            ema.restore(averaged)
-            tracker.picture(done, "samples", sheet)
-            tracker.log(done, **numbers)
+            save_checkpoint(config.output, accelerator, done, run.ema.state_dict())
+        if done % config.sample_every == 0 or done == config.steps:
+            log_samples(run, tracker, done, config.seed)
     if accelerator.is_main_process:
-        weights().save_pretrained(config.output / "weights", safe_serialization=True)
-        ema.restore(averaged)
+        with run.averaged_pipeline() as pipeline:
+            pipeline.save_pretrained(config.output / "weights", safe_serialization=True)
         print(f"weights are in {config.output / 'weights'}")
+    accelerator.end_training()
+
+
+def log_samples(run: Training, tracker: Tracker, done: int, seed: int) -> None:
+    if run.accelerator.is_main_process:
+        with run.averaged_pipeline() as pipeline:
+            numbers, sheet = sample_sheet(pipeline, run.pairs, seed)
+        tracker.picture(done, "samples", sheet)
+        tracker.log(done, **numbers)
+    run.accelerator.wait_for_everyone()
 
 
 def speedometer(config: GenDegConfig, parts: Components, accelerator: Accelerator) -> Speedometer:
     """Counts images and relates them to what this device was measured to be able to do."""
     device = accelerator.device
+    blank = torch.zeros(1, 3, config.size, config.size, device=device)
     with torch.no_grad():
-        latent = parts.vae.encode(torch.zeros(1, 3, config.size, config.size, device=device)).latent_dist.mode()
+        latent = parts.vae.encode(blank).latent_dist.mode()
     context = torch.zeros(1, 77, parts.intensity.config.text_dim, device=device)
     time = torch.zeros(1, device=device)
     flops = count_forward_flops(parts.unet, torch.cat([latent, latent], 1), time, context)
@@ -358,4 +318,4 @@ def speedometer(config: GenDegConfig, parts: Components, accelerator: Accelerato
 
 
 if __name__ == "__main__":
-    main(configuration(PRESETS, __doc__))
+    start(main, PRESETS, __doc__)

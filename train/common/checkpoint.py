@@ -1,11 +1,14 @@
 """Checkpoints that survive kill -9: written beside the last one, renamed when complete.
 
 Everything random in the training scripts is a function of (seed, step), so weights, optimiser, EMA and the
-step number are all there is to save, and a resumed run repeats the losses of an uninterrupted one.
+step number are all there is to save, and a resumed run repeats the losses of an uninterrupted one (on a CPU
+to the last bit; on a GPU as far as its kernels repeat themselves).
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import shutil
 from pathlib import Path
@@ -13,10 +16,52 @@ from typing import Any
 
 import torch
 
+from train.common.errors import UsageError
+
 LAST, PREVIOUS, PARTIAL = "checkpoint", "checkpoint.previous", "checkpoint.partial"
 
+# What may differ between the runs before and after an interruption: where and how often something is written,
+# how the same numbers are computed, and how long the run goes on.
+FREE = {"output", "workers", "steps", "tensorboard", "compile", "gradient_checkpointing"}
+FREE |= {"log_every", "save_every", "sample_every"}
 
-def save_checkpoint(run: Path, accelerator: Any, step: int, ema: dict[str, Any]) -> None:
+
+def claim_run(run: Path, config: Any, accelerator: Any) -> None:
+    """Write `config.json` into the run folder, unless the folder holds a run of another configuration.
+
+    Raises:
+        UsageError: names the options that differ.
+    """
+    refuse_other_run(run, config)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        run.mkdir(parents=True, exist_ok=True)
+        temporary = run / "config.json.partial"
+        temporary.write_text(configuration_text(config))
+        os.replace(temporary, run / "config.json")
+
+
+def refuse_other_run(run: Path, config: Any) -> None:
+    """Raise UsageError if the folder holds pairs or a checkpoint made under another configuration."""
+    stored = run / "config.json"
+    begun = any((run / name).exists() for name in (LAST, PREVIOUS, "pool"))
+    if not begun or not stored.exists():
+        return
+    before, now = json.loads(stored.read_text()), json.loads(configuration_text(config))
+    changed = [name for name in now if name in before.keys() - FREE and before[name] != now[name]]
+    if changed:
+        differences = ", ".join(f"{name} was {before[name]} and is now {now[name]}" for name in changed)
+        raise UsageError(
+            f"{run} holds a run where {differences}; repeat its options or give another --output"
+        )
+
+
+def configuration_text(config: Any) -> str:
+    """A configuration as JSON."""
+    return json.dumps(dataclasses.asdict(config), indent=2, default=str)
+
+
+def save_checkpoint(run: Path, accelerator: Any, step: int, ema: dict[str, Any] | None = None) -> None:
     """Save the state of models and optimisers known to `accelerator`, the EMA and the step number."""
     partial = run / PARTIAL
     if accelerator.is_main_process:
@@ -39,5 +84,5 @@ def load_checkpoint(run: Path, accelerator: Any) -> tuple[int, dict[str, Any]] |
         if (run / name).exists():
             accelerator.load_state(str(run / name))
             progress = torch.load(run / name / "progress.pt", map_location="cpu", weights_only=True)
-            return progress["step"], progress["ema"]
+            return progress["step"], progress["ema"] or {}
     return None

@@ -16,13 +16,23 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from gendeg_core.generate.codec import PatchCodec
 from gendeg_core.generate.intensity import IntensityProjection
 from gendeg_core.generate.pipeline import GenDegPipeline
-from gendeg_core.generate.published_sizes import paper_unet_config, scheduler_config, text_config, vae_config
+from gendeg_core.generate.published_sizes import (
+    PublishedSizes,
+    scheduler_config,
+    text_config,
+    unet_config,
+    vae_config,
+)
 from gendeg_core.generate.unet import ConditionedUNet
+from train.common.errors import UsageError
 from train.common.photos import list_photos
 from train.common.small_text import caption_tokenizer, small_text_encoder
 
 if TYPE_CHECKING:
     from train.gendeg import GenDegConfig
+
+# Group norm has 32 groups, and the text encoder 12 heads.
+WIDTH_MULTIPLE, TEXT_WIDTH_MULTIPLE = 32, 96
 
 
 @dataclass(frozen=True)
@@ -31,15 +41,12 @@ class Components:
     text_encoder: Any
     tokenizer: Any
     unet: Any
-    scheduler: Any
+    scheduler: Any  # for sampling
     intensity: IntensityProjection
     sampling: dict[str, Any]  # the pipeline's defaults
 
-    def pipeline(self, *, objective: str) -> GenDegPipeline:
-        scheduler = self.scheduler
-        if objective == "epsilon":
-            scheduler = EulerAncestralDiscreteScheduler(**scheduler_config())
-        parts = (self.vae, self.text_encoder, self.tokenizer, self.unet, scheduler, self.intensity)
+    def pipeline(self) -> GenDegPipeline:
+        parts = (self.vae, self.text_encoder, self.tokenizer, self.unet, self.scheduler, self.intensity)
         pipeline = GenDegPipeline(*parts, **self.sampling)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
@@ -56,13 +63,16 @@ def small_components(config: GenDegConfig) -> Components:
         "match_intensity": True,
     }
     if config.base:
-        stored = GenDegPipeline.from_pretrained(Path(config.base), torch_dtype=torch.float32)
+        if not (Path(config.base) / "model_index.json").is_file():
+            raise UsageError(
+                f"no GenDeg weights in {config.base!r} to start from; give a weights folder as --base"
+            )
+        stored = GenDegPipeline.from_pretrained(Path(config.base), dtype=torch.float32)
         return Components(
             stored.vae, stored.text_encoder, stored.tokenizer, stored.unet, stored.scheduler,
             stored.intensity, sampling,
         )  # fmt: skip
-    captions = [r.caption for r in list_photos(config.photos, config.captions)] if config.photos else []
-    tokenizer = caption_tokenizer(captions)
+    tokenizer = caption_tokenizer(_captions(config))
     intensity = IntensityProjection(text_dim=config.context_width, interpolate=True)
     intensity.smooth_init()
     codec = PatchCodec()
@@ -81,32 +91,69 @@ def small_components(config: GenDegConfig) -> Components:
 def paper_components(config: GenDegConfig) -> Components:
     """Stable Diffusion 1.5 with four more input channels for the clean latent, starting at zero.
 
-    With `config.base` empty every weight is random and the tokenizer is made from the captions: for trying
-    the recipe where Stable Diffusion is not at hand, not for results.
+    VAE and text encoder are frozen. With `config.base` empty every weight is random and the tokenizer is made
+    from the captions: for trying the recipe where Stable Diffusion is not at hand, not for results.
     """
-    sampling: dict[str, Any] = {"base_size": 512}
-    intensity = IntensityProjection()
-    scheduler = EulerAncestralDiscreteScheduler(**scheduler_config())
+    sizes = reduced_sizes(config.width_divisor)
+    scheduler: Any = EulerAncestralDiscreteScheduler(**scheduler_config())
+    if config.objective == "flow":
+        scheduler = FlowMatchEulerDiscreteScheduler()
     if config.base:
-        vae = AutoencoderKL.from_pretrained(config.base, subfolder="vae")
-        text_encoder = CLIPTextModel.from_pretrained(config.base, subfolder="text_encoder")
-        tokenizer = CLIPTokenizer.from_pretrained(config.base, subfolder="tokenizer")
-        unet = widen_input(UNet2DConditionModel.from_pretrained(config.base, subfolder="unet"))
+        vae, text_encoder, tokenizer, unet = _stable_diffusion(config.base)
     else:
-        vae = AutoencoderKL(**vae_config())
-        text_encoder = CLIPTextModel(CLIPTextConfig(**text_config()))
-        photos = list_photos(config.photos, config.captions) if config.photos else []
-        tokenizer = caption_tokenizer([record.caption for record in photos])
-        unet = UNet2DConditionModel(**paper_unet_config())
-    vae.requires_grad_(False)
-    return Components(vae, text_encoder, tokenizer, unet, scheduler, intensity, sampling)
+        vae = AutoencoderKL(**vae_config(sizes))
+        text_encoder = CLIPTextModel(CLIPTextConfig(**text_config(sizes)))
+        tokenizer = caption_tokenizer(_captions(config))
+        unet = UNet2DConditionModel(**unet_config(sizes))
+        with torch.no_grad():
+            unet.conv_in.weight[:, 4:] = 0
+    vae.requires_grad_(False).eval()
+    text_encoder.requires_grad_(False).eval()
+    intensity = IntensityProjection(text_dim=sizes.text_width)
+    return Components(vae, text_encoder, tokenizer, unet, scheduler, intensity, {"base_size": 512})
+
+
+def _stable_diffusion(base: str) -> tuple[AutoencoderKL, CLIPTextModel, CLIPTokenizer, UNet2DConditionModel]:
+    """VAE, text encoder, tokenizer and widened UNet of a local folder or hub name, in float32."""
+    try:
+        return (
+            AutoencoderKL.from_pretrained(base, subfolder="vae", dtype=torch.float32),
+            CLIPTextModel.from_pretrained(base, subfolder="text_encoder", dtype=torch.float32),
+            CLIPTokenizer.from_pretrained(base, subfolder="tokenizer"),
+            widen_input(UNet2DConditionModel.from_pretrained(base, subfolder="unet", dtype=torch.float32)),
+        )
+    except OSError as error:
+        raise UsageError(
+            f"Stable Diffusion 1.5 cannot be read from {base!r}; give its folder with --base, or --base '' "
+            f"for random weights ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def reduced_sizes(divisor: int) -> PublishedSizes:
+    """The published sizes, every width divided by `divisor` and rounded up to what the layers divide by."""
+    full = PublishedSizes()
+
+    def width(published: int, multiple: int) -> int:
+        return -(-published // (divisor * multiple)) * multiple
+
+    return PublishedSizes(
+        unet_width=width(full.unet_width, WIDTH_MULTIPLE),
+        vae_width=width(full.vae_width, WIDTH_MULTIPLE),
+        text_width=width(full.text_width, TEXT_WIDTH_MULTIPLE),
+    )
 
 
 def widen_input(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """The same UNet with eight input channels: the first four as they were, the last four with zero weights."""
+    """The same UNet with eight input channels: the first four as they were, the others with zero weights."""
     wide = UNet2DConditionModel.from_config(unet.config, in_channels=8)  # pyright: ignore[reportArgumentType]
     state = unet.state_dict()
     narrow = state["conv_in.weight"]
     state["conv_in.weight"] = torch.cat([narrow, torch.zeros_like(narrow)], 1)
     wide.load_state_dict(state)  # pyright: ignore[reportAttributeAccessIssue]
     return wide  # pyright: ignore[reportReturnType]
+
+
+def _captions(config: GenDegConfig) -> list[str]:
+    if config.photos is None:
+        return []
+    return [record.caption for record in list_photos(config.photos, config.captions)]

@@ -8,7 +8,7 @@ from torch import Tensor
 from gendeg_core.generate.pipeline import GenDegPipeline
 from gendeg_core.seeds import sample_seed
 from gendeg_core.statistics import measure
-from gendeg_core.types import Degradation, DegradationRequest
+from gendeg_core.types import MU_MAX, SIGMA_MAX, Degradation, DegradationRequest
 from train.common.pairs import PairSource
 
 PAIRS_EACH = 4
@@ -27,8 +27,8 @@ def sample_sheet(pipeline: GenDegPipeline, source: PairSource, seed: int) -> tup
     requests = [
         DegradationRequest(
             kinds[p["degradation"]],
-            min(p["mu"], 0.7),
-            min(p["sigma"], 0.4),
+            min(p["mu"], MU_MAX),
+            min(p["sigma"], SIGMA_MAX),
             sample_seed(seed, k),
             p["caption"],
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from gendeg_core.seeds import sample_seed, torch_generator
 from gendeg_core.simulate import random_pair
 from gendeg_core.statistics import draw_intensity, measure_uint8, published_histogram, to_uint8
 from gendeg_core.types import Degradation
+from train.common.errors import UsageError
 from train.common.photos import SUFFIXES, PhotoRecord, read_crop
 
 
@@ -30,6 +31,7 @@ class Pair(TypedDict):
     mu: float
     sigma: float
     caption: str
+    latents: NotRequired[Tensor]  # (3C, h, w): what a frozen VAE makes of both images
 
 
 class PairSource:
@@ -74,7 +76,7 @@ class FolderPairs(PairSource):
     """Existing pairs on disk: `folder`/lq and `folder`/gt with the same file names.
 
     Raises:
-        ValueError: a file of lq has no partner in gt, or the folder holds no pair.
+        UsageError: a file of lq has no partner in gt, or the folder holds no pair.
     """
 
     folder: Path
@@ -83,10 +85,14 @@ class FolderPairs(PairSource):
 
     def __post_init__(self) -> None:
         if not self.names:
-            raise ValueError(f"no pair in {self.folder}; it must hold folders lq and gt with equal file names")
+            raise UsageError(
+                f"no pair in {self.folder}; it must hold folders lq and gt with equal file names"
+            )
         for name in self.names:
             if not (self.folder / "gt" / name).is_file():
-                raise ValueError(f"{self.folder / 'lq' / name} has no partner in gt; add it or remove the file")
+                raise UsageError(
+                    f"{self.folder / 'lq' / name} has no partner in gt; add it or remove the file"
+                )
 
     @property
     def names(self) -> list[str]:
@@ -108,7 +114,9 @@ class FolderPairs(PairSource):
             image = opened.convert("RGB")
         if min(image.size) < self.size:
             scale = self.size / min(image.size)
-            image = image.resize([max(round(s * scale), self.size) for s in image.size], Image.Resampling.LANCZOS)
+            image = image.resize(
+                [max(round(s * scale), self.size) for s in image.size], Image.Resampling.LANCZOS
+            )
         return np.asarray(image)
 
 

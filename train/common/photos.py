@@ -11,6 +11,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from train.common.errors import UsageError
+
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"}
 HELD_OUT_EVERY = 10  # photo number k of the sorted list is held out when k % 10 == 0
 
@@ -31,21 +33,32 @@ def list_photos(
     Without it every photo counts and captions are empty.
 
     Raises:
-        ValueError: no photo is found.
+        UsageError: no photo is found, or the captions cannot be read.
     """
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    rows: dict[str, dict[str, str]] = {}
-    if captions is not None:
-        with captions.open(newline="") as file:
-            rows = {Path(row["file"]).name: row for row in csv.DictReader(file)}
+    rows = _read_captions(captions) if captions is not None else {}
     records = []
     for number, path in enumerate(paths):
         row = rows.get(path.name, {})
         if row.get("suitable", "1") == "1" and (number % HELD_OUT_EVERY == 0) == held:
             records.append(PhotoRecord(path, row.get("caption", ""), border))
     if not records:
-        raise ValueError(f"no usable photo below {folder}; give a folder with at least {HELD_OUT_EVERY + 1}")
+        raise UsageError(f"no usable photo below {folder}; give a folder with at least {HELD_OUT_EVERY + 1}")
     return records
+
+
+def _read_captions(path: Path) -> dict[str, dict[str, str]]:
+    """File name to its row of the CSV."""
+    if not path.is_file():
+        raise UsageError(f"there is no caption file {path}; give a CSV with columns file and caption")
+    with path.open(newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file)
+        missing = {"file", "caption"} - set(table.fieldnames or ())
+        if missing:
+            raise UsageError(
+                f"{path} has no column {' or '.join(sorted(missing))}; its first line must name it"
+            )
+        return {Path(row["file"]).name: row for row in table}
 
 
 def read_crop(record: PhotoRecord, size: int, rng: np.random.Generator, largest_zoom: float = 3.0) -> Tensor:
@@ -58,7 +71,8 @@ def read_crop(record: PhotoRecord, size: int, rng: np.random.Generator, largest_
     if record.border:
         image = ImageOps.crop(image, record.border)
     short = min(image.size)
-    zoom = rng.uniform(1, min(largest_zoom, max(short / size, 1)))  # 1: the whole short side is inside the crop
+    # A zoom of 1 has the whole short side inside the crop.
+    zoom = rng.uniform(1, min(largest_zoom, max(short / size, 1)))
     scale = zoom * size / short
     width, height = (max(round(side * scale), size) for side in image.size)
     image = image.resize((width, height), Image.Resampling.LANCZOS)

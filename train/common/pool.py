@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from gendeg_core.seeds import sample_seed
 from train.common.pairs import Pair, PairSource
 
 CHUNK = 500
+T = TypeVar("T")
 
 
 class PairPool(PairSource):
@@ -27,32 +30,47 @@ class PairPool(PairSource):
     The order of each pass and the flips are drawn from the seed given to `pair`.
     """
 
-    def __init__(self, source: PairSource, seed: int, length: int, folder: Path, processes: int = 1) -> None:
+    def __init__(self, source: PairSource, seed: int, length: int, folder: Path, processes: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         chunks = [(k, min(CHUNK, length - k)) for k in range(0, length, CHUNK)]
         missing = [(source, seed, k, n, folder) for k, n in chunks if not _path(folder, k).exists()]
-        if missing:
-            # spawn: a forked child would inherit torch's thread pool in an unknown state
-            with multiprocessing.get_context("spawn").Pool(max(processes, 1)) as workers:
-                list(tqdm(workers.imap(_make, missing), total=len(missing), desc="pairs, in chunks"))
+        progress = tqdm(total=len(missing), desc="pairs, in chunks", disable=not missing)
+        for _ in _run(_make, missing, processes):
+            progress.update()
+        progress.close()
         self.length = length
         self.chunks = [np.load(_path(folder, k), mmap_mode="r") for k, _ in chunks]
         self.notes = [note for k, _ in chunks for note in json.loads(_notes(folder, k).read_text())]
 
-    def pair(self, seed: int, k: int) -> Pair:
+    def place(self, seed: int, k: int) -> tuple[int, int, bool]:
+        """Where pair k is: number of the chunk, place in it, and whether it is flipped."""
         lap, place = divmod(k, self.length)
-        entry = self._order(seed, lap)[place]
-        clean, degraded = self.chunks[entry // CHUNK][entry % CHUNK]
-        if sample_seed(seed, f"flip {k}") % 2:
+        entry = int(self._order(seed, lap)[place])
+        return entry // CHUNK, entry % CHUNK, bool(sample_seed(seed, f"flip {k}") % 2)
+
+    def pair(self, seed: int, k: int) -> Pair:
+        chunk, place, flipped = self.place(seed, k)
+        clean, degraded = self.chunks[chunk][place]
+        if flipped:
             clean, degraded = clean[..., ::-1], degraded[..., ::-1]
         images = {"clean": torch.from_numpy(clean.copy()), "degraded": torch.from_numpy(degraded.copy())}
-        return Pair(**images, **self.notes[entry])  # pyright: ignore[reportArgumentType]
+        return Pair(**images, **self.notes[chunk * CHUNK + place])  # pyright: ignore[reportArgumentType]
 
     def _order(self, seed: int, lap: int) -> np.ndarray:
         if getattr(self, "_lap", None) != (seed, lap):
             self._lap = (seed, lap)
             self._permutation = np.random.default_rng([seed, lap]).permutation(self.length)
         return self._permutation
+
+
+def _run(make: Callable[[T], None], jobs: list[T], processes: int) -> Iterator[None]:
+    """Do the jobs, in this process if `processes` is 0."""
+    if processes == 0 or not jobs:
+        yield from map(make, jobs)
+        return
+    # spawn: a forked child would inherit torch's thread pool in an unknown state
+    with multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as workers:
+        yield from workers.imap(make, jobs)
 
 
 def _path(folder: Path, first: int) -> Path:
@@ -66,7 +84,6 @@ def _notes(folder: Path, first: int) -> Path:
 def _make(job: tuple[PairSource, int, int, int, Path]) -> None:
     """Write one chunk; the array appears last, under its final name, when all of it is there."""
     source, seed, first, count, folder = job
-    torch.set_num_threads(1)
     pairs = [source.pair(seed, first + k) for k in range(count)]
     notes = [{key: p[key] for key in ("degradation", "mu", "sigma", "caption")} for p in pairs]
     _notes(folder, first).write_text(json.dumps(notes))

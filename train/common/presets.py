@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import tyro
 
+from train.common.errors import UsageError
+
 C = TypeVar("C")
 
 
@@ -17,6 +19,15 @@ def configuration(presets: Mapping[str, Callable[[], C]], description: str | Non
     first = argparse.ArgumentParser(add_help=False)
     first.add_argument("--preset", choices=list(presets), default="tiny")
     chosen, rest = first.parse_known_args(sys.argv[1:])
-    summary = f"{description or ''}\n--preset {{{','.join(presets)}}} (default tiny) sets every default below."
+    names = ",".join(presets)
+    summary = f"{description or ''}\n--preset {{{names}}} (default tiny) sets every default below."
     default = presets[chosen.preset]()
     return tyro.cli(type(default), default=default, args=rest, description=summary)
+
+
+def start(main: Callable[[C], None], presets: Mapping[str, Callable[[], C]], description: str | None) -> None:
+    """Run `main` with the configuration of the command line; a usage error ends it with one sentence."""
+    try:
+        main(configuration(presets, description))
+    except UsageError as error:
+        sys.exit(f"error: {error}")

@@ -1,12 +1,11 @@
-"""What a training run leaves to look at: its configuration, a line of numbers per log step, sample sheets."""
+"""What a training run leaves to look at: a line of numbers per log step, sample sheets."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import os
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,20 +15,29 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 class Tracker:
-    """Writes metrics.jsonl and pictures into the run folder, and to TensorBoard when it is installed and asked for."""
+    """Writes metrics.jsonl and pictures into the run folder, and to TensorBoard when it is asked for.
 
-    def __init__(self, run: Path, config: Any, *, tensorboard: bool = False) -> None:
-        self.run = run
-        run.mkdir(parents=True, exist_ok=True)
-        (run / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2, default=str))
+    Args:
+        run: the run folder.
+        first: steps done so far; lines of later steps, from before an interruption, are dropped.
+        active: False in all processes but the main one, which alone writes.
+        tensorboard: needs the package of that name.
+    """
+
+    def __init__(self, run: Path, first: int, active: bool, *, tensorboard: bool = False) -> None:
+        self.run, self.metrics, self.active = run, run / "metrics.jsonl", active
+        if active and self.metrics.exists():
+            _keep_steps(self.metrics, first)
         self.board = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter  # an extra; ImportError names it
+        if active and tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
 
-            self.board = SummaryWriter(str(run))
+            self.board = SummaryWriter(str(run), purge_step=first + 1)
 
     def log(self, step: int, **numbers: float) -> None:
-        with (self.run / "metrics.jsonl").open("a") as file:
+        if not self.active:
+            return
+        with self.metrics.open("a") as file:
             file.write(json.dumps({"step": step, **numbers}) + "\n")
         if self.board is not None:
             for name, value in numbers.items():
@@ -42,6 +50,15 @@ class Tracker:
         Image.fromarray(np.ascontiguousarray(pixels)).save(self.run / f"{name}-{step:07d}.png")
         if self.board is not None:
             self.board.add_image(name, sheet, step)
+
+
+def _keep_steps(metrics: Path, last: int) -> None:
+    """Keep the lines up to step `last`; a line cut short by a kill goes too."""
+    lines = metrics.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= last]
+    temporary = metrics.with_suffix(".partial")
+    temporary.write_text("".join(kept))
+    os.replace(temporary, metrics)
 
 
 class Speedometer:
