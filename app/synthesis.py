@@ -122,6 +122,7 @@ def preview(session: Session, side: int, *controls: Any) -> Iterator[View]:
         started = time.perf_counter()
         for item in run(clean, job):
             if session.ticket != ticket:
+                yield View()  # Gradio empties the outputs of a generator that ends without a word
                 return
             if isinstance(item, DegradationResult):
                 yield from show(item, clean, time.perf_counter() - started)

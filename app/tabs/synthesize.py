@@ -251,9 +251,9 @@ def _wire(demo: gr.Blocks, session: gr.State, controls: Controls, results: Resul
     view = [results.status, results.compare, results.heat, results.readout, controls.pad]
     preview: dict[str, Any] = {
         "fn": synthesis.preview, "inputs": [session, controls.side, *controls.asked()], "outputs": view,
-        "show_progress": "hidden", "api_visibility": "private", **PREVIEW_LANE,
+        **LIVE, **PREVIEW_LANE,
     }  # fmt: skip
-    gr.on([control.input for control in controls.live()], **preview, trigger_mode="always_last")
+    gr.on([control.input for control in controls.live()], **preview)
     _wire_photo(session, controls, results, preview)
     _wire_choices(controls, preview)
     _wire_long(session, controls, results)

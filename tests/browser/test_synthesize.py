@@ -48,6 +48,20 @@ def test_own_photo_degradation_and_typed_strength(page: Any, photo: Path) -> Non
     assert page.locator("#heat img").evaluate("image => image.naturalWidth") == 600
 
 
+def test_a_picture_is_pasted_from_the_clipboard(context: Any, url: str, page: Any) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url.rstrip("/"))
+    page.evaluate(
+        """async () => {
+          const canvas = Object.assign(document.createElement('canvas'), { width: 300, height: 280 });
+          canvas.getContext('2d').fillRect(60, 60, 120, 90);
+          const blob = await new Promise((done) => canvas.toBlob(done, 'image/png'));
+          await navigator.clipboard.write([new ClipboardItem({ 'image/png': blob })]);
+        }"""
+    )
+    page.get_by_label("Paste from clipboard").click()
+    actions.wait_status(page, "Preview at 274 × 256 pixels")
+
+
 def test_a_click_on_the_pad_moves_both_sliders_and_the_picture(page: Any) -> None:
     pad = page.locator("#pad canvas")
     pad.scroll_into_view_if_needed()
