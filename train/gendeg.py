@@ -28,15 +28,21 @@ from train.common.checkpoint import claim_run, load_checkpoint, save_checkpoint
 from train.common.conditioning import describe, dropout_masks
 from train.common.data import batches, pair_source, pooled
 from train.common.errors import UsageError
-from train.common.gendeg_components import Components, paper_components, small_components
+from train.common.gendeg_components import (
+    Components,
+    paper_components,
+    small_components,
+    training_captions,
+)
 from train.common.gendeg_samples import sample_sheet
 from train.common.latents import encode_pairs
 from train.common.objectives import Epsilon, Flow, Objective, published_alpha_bar
 from train.common.options import RunOptions, check_size, make_accelerator
 from train.common.pairs import PairSource
 from train.common.presets import start
+from train.common.text_start import teach_degradations
 from train.common.prompts import PromptEncoder
-from train.common.tracking import Speedometer, Tracker, count_forward_flops, measured_peak
+from train.common.tracking import Speedometer, Tracker, make_speedometer
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class GenDegConfig(RunOptions):
         decay_from: share of the run after which the learning rate falls linearly to 2 %; 1 keeps it constant.
         dropout: u of the published dropout table.
         caption_dropout: share of captions left out, the degradation phrase kept (users often give none).
+        text_start: steps in which a small text encoder first learns to tell the degradations apart.
         ema_updates: EMA updates per optimiser step (published: one per micro-batch, hence 4).
         gradient_checkpointing: recompute instead of keeping activations; for the paper's size only.
     """
@@ -78,6 +85,7 @@ class GenDegConfig(RunOptions):
     clip: float = 0.0
     dropout: float = 0.05
     caption_dropout: float = 0.0
+    text_start: int = 0
     ema: float = 0.9999
     ema_updates: int = 1
 
@@ -96,6 +104,8 @@ class GenDegConfig(RunOptions):
             )
         if self.size_of_model == "small" and self.objective != "flow":
             raise UsageError("the small denoiser answers with a velocity; give --objective flow")
+        if self.size_of_model == "paper" and self.text_start:
+            raise UsageError("text_start is for the small text encoder; the paper's stays as it is")
         if self.size_of_model == "small" and self.gradient_checkpointing:
             raise UsageError("the small denoiser needs no gradient checkpointing; leave it out")
 
@@ -114,7 +124,7 @@ def embedded() -> GenDegConfig:
     return GenDegConfig(
         size_of_model="small", objective="flow", size=128, batch=16, steps=8000, pool=24_000, workers=2,
         border=10, learning_rate=6e-4, projection_rate=1.0, betas=(0.9, 0.99), warmup=200, decay_from=0.5,
-        clip=1.0, caption_dropout=0.3, ema=0.999,
+        clip=1.0, caption_dropout=0.3, text_start=300, ema=0.999,
     )  # fmt: skip
 
 
@@ -206,6 +216,8 @@ def set_up(config: GenDegConfig) -> Training:
     source = pair_source(config)
     torch.manual_seed(config.seed)  # initial weights only
     parts = paper_components(config) if published else small_components(config)
+    if config.text_start:  # an interrupted run takes its checkpoint instead, further down
+        teach_degradations(parts, training_captions(config), config.text_start, config.seed)
     check_size(config.size, parts.pipeline().pixel_multiple)
     claim_run(config.output, config, accelerator)
     parts.vae.to(accelerator.device)
@@ -312,9 +324,7 @@ def speedometer(config: GenDegConfig, parts: Components, accelerator: Accelerato
         latent = parts.vae.encode(blank).latent_dist.mode()
     context = torch.zeros(1, 77, parts.intensity.config.text_dim, device=device)
     time = torch.zeros(1, device=device)
-    flops = count_forward_flops(parts.unet, torch.cat([latent, latent], 1), time, context)
-    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
-    return Speedometer(flops, measured_peak(device, dtype) * accelerator.num_processes)
+    return make_speedometer(accelerator, parts.unet, torch.cat([latent, latent], 1), time, context)
 
 
 if __name__ == "__main__":

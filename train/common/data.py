@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from gendeg_core.generate.codec import PatchCodec
 from gendeg_core.types import Degradation
@@ -38,6 +38,19 @@ def pair_source(options: RunOptions) -> PairSource:
     return MixedPairs(sources, weights) if len(sources) > 1 else sources[0]
 
 
+def held_source(options: RunOptions) -> PairSource:
+    """Simulators on the held-out photos; without photos the training pairs themselves."""
+    if options.photos is None:
+        return pair_source(options)
+    photos = list_photos(options.photos, options.captions, held=True, border=options.border)
+    return SimulatedPairs(photos, options.size)
+
+
+def as_batch(source: PairSource, seed: int, count: int) -> Any:
+    """The first `count` pairs as one batch."""
+    return default_collate([source.pair(seed, k) for k in range(count)])
+
+
 def parse_pairs(option: str) -> tuple[Degradation, Path, float]:
     """The parts of DEGRADATION=FOLDER or DEGRADATION=FOLDER=WEIGHT."""
     name, *rest = option.split("=")
@@ -53,13 +66,13 @@ def parse_pairs(option: str) -> tuple[Degradation, Path, float]:
 
 
 def pooled(options: RunOptions, source: PairSource, vae: Any, accelerator: Accelerator) -> PairSource:
-    """`source`, kept on disk if the options say so; its latents too where the VAE costs anything."""
+    """`source`, kept on disk if the options say so; its latents too where a VAE costs anything."""
     if not options.pool:
         return source
     folder = options.output / "pool"
     with accelerator.main_process_first():  # which makes the pairs, while the others wait
         pool = PairPool(source, options.seed, options.pool, folder, processes=options.workers)
-    return pool if isinstance(vae, PatchCodec) else LatentPool(pool, vae, folder, accelerator)
+    return pool if vae is None or isinstance(vae, PatchCodec) else LatentPool(pool, vae, folder, accelerator)
 
 
 def batches(options: RunOptions, source: PairSource, accelerator: Accelerator, first: int) -> Iterator[Any]:

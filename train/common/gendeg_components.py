@@ -72,7 +72,7 @@ def small_components(config: GenDegConfig) -> Components:
             stored.vae, stored.text_encoder, stored.tokenizer, stored.unet, stored.scheduler,
             stored.intensity, sampling,
         )  # fmt: skip
-    tokenizer = caption_tokenizer(_captions(config))
+    tokenizer = caption_tokenizer(training_captions(config))
     intensity = IntensityProjection(text_dim=config.context_width, interpolate=True)
     intensity.smooth_init()
     codec = PatchCodec()
@@ -95,15 +95,16 @@ def paper_components(config: GenDegConfig) -> Components:
     from the captions: for trying the recipe where Stable Diffusion is not at hand, not for results.
     """
     sizes = reduced_sizes(config.width_divisor)
-    scheduler: Any = EulerAncestralDiscreteScheduler(**scheduler_config())
-    if config.objective == "flow":
-        scheduler = FlowMatchEulerDiscreteScheduler()
+    with torch.device("cpu"):  # a scheduler reads its tables, so they exist even if the networks are on meta
+        scheduler: Any = EulerAncestralDiscreteScheduler(**scheduler_config())
+        if config.objective == "flow":
+            scheduler = FlowMatchEulerDiscreteScheduler()
     if config.base:
         vae, text_encoder, tokenizer, unet = _stable_diffusion(config.base)
     else:
         vae = AutoencoderKL(**vae_config(sizes))
         text_encoder = CLIPTextModel(CLIPTextConfig(**text_config(sizes)))
-        tokenizer = caption_tokenizer(_captions(config))
+        tokenizer = caption_tokenizer(training_captions(config))
         unet = UNet2DConditionModel(**unet_config(sizes))
         with torch.no_grad():
             unet.conv_in.weight[:, 4:] = 0
@@ -153,7 +154,8 @@ def widen_input(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     return wide  # pyright: ignore[reportReturnType]
 
 
-def _captions(config: GenDegConfig) -> list[str]:
+def training_captions(config: GenDegConfig) -> list[str]:
+    """Captions of the training photos; none without photos."""
     if config.photos is None:
         return []
     return [record.caption for record in list_photos(config.photos, config.captions)]

@@ -7,12 +7,29 @@ noisy latent, z0_hat the one-step estimate of the signal (eq. 3), lambda_t the w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from gendeg_core.generate.published_sizes import scheduler_config
+from train.common.errors import UsageError
+
+
+def objective_of(scheduler: Any) -> Objective:
+    """What the denoiser of a pipeline with this scheduler predicts; all times equally likely.
+
+    Raises:
+        UsageError: it predicts neither the noise nor a flow.
+    """
+    if type(scheduler).__name__.startswith("FlowMatch"):
+        return Flow(uniform=1.0)
+    prediction = scheduler.config.get("prediction_type", "epsilon")
+    if prediction != "epsilon":
+        raise UsageError(
+            f"the generator predicts {prediction!r}; only epsilon and flow matching are trained here"
+        )
+    return Epsilon(scheduler.alphas_cumprod)
 
 
 class Objective(Protocol):

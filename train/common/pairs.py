@@ -150,7 +150,7 @@ def _pair(clean: np.ndarray, degraded: np.ndarray, kind: int, caption: str) -> P
     mu, sigma = measure_uint8(clean, degraded)
 
     def tensor(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)
+        return torch.from_numpy(array.copy()).permute(2, 0, 1)
 
     return Pair(
         clean=tensor(clean), degraded=tensor(degraded), degradation=kind, mu=mu, sigma=sigma, caption=caption

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -64,8 +65,8 @@ def _keep_steps(metrics: Path, last: int) -> None:
 class Speedometer:
     """Images per second and model-FLOP utilisation between two calls.
 
-    Utilisation is 3 x the forward FLOPs of the denoiser (forward and backward) over the FLOPs that a matrix
-    product of this device and dtype was measured to reach when the run started.
+    Utilisation is 3 x the forward FLOPs of the trained network (forward and backward) over the FLOPs that a
+    matrix product of this device and dtype was measured to reach when the run started.
     """
 
     def __init__(self, forward_flops: float, peak: float) -> None:
@@ -81,12 +82,26 @@ class Speedometer:
         return {"images_per_second": rate, "mfu": 3 * self.forward_flops * rate / self.peak}
 
 
+def psnr(image: Tensor, reference: Tensor) -> float:
+    """Mean over images (B, 3, H, W) in [-1, 1] of their PSNR in dB; infinite if each is exact."""
+    error = (image.clamp(-1, 1) - reference).square().mean((1, 2, 3)) / 4
+    return (-10 * error.log10()).mean().item()
+
+
 def count_forward_flops(module: nn.Module, *inputs: Tensor) -> float:
     """Floating point operations of one forward pass."""
     # The counter hooks into the gradient graph, so this one forward pass has to build it.
     with FlopCounterMode(display=False) as counter:
         module(*inputs)
     return float(counter.get_total_flops())
+
+
+def make_speedometer(accelerator: Accelerator, network: nn.Module, *inputs: Tensor) -> Speedometer:
+    """A speedometer for the training of `network`, whose forward pass takes one image as `inputs`."""
+    precision = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    dtype = precision[accelerator.mixed_precision]
+    peak = measured_peak(accelerator.device, dtype) * accelerator.num_processes
+    return Speedometer(count_forward_flops(network, *inputs), peak)
 
 
 @torch.no_grad()
