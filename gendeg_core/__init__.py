@@ -20,7 +20,7 @@ _PUBLIC = {
     "measure": "gendeg_core.statistics",
 }
 
-__all__ = list(_PUBLIC)
+__all__ = list(_PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str):

@@ -200,4 +200,4 @@ def _draw_bin(counts: np.ndarray, rng: np.random.Generator) -> int:
 
 def _range(counts: np.ndarray, edges: np.ndarray) -> tuple[float, float]:
     filled = np.flatnonzero(counts)
-    return edges[filled[0]], edges[filled[-1] + 1]
+    return float(edges[filled[0]]), float(edges[filled[-1] + 1])

@@ -62,7 +62,8 @@ def read_record(folder: Path) -> WeightsRecord:
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Store `record` beside the weights it describes, with the digests of the files as they are now."""
-    complete = WeightsRecord(**(record | {"sha256": digests(folder)}))
+    facts: dict[str, Any] = {**record, "sha256": digests(folder)}
+    complete = WeightsRecord(**facts)
     (folder / RECORD).write_text(json.dumps(asdict(complete), indent=1) + "\n")
 
 

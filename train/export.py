@@ -23,12 +23,14 @@ class ExportConfig:
         weights: pipeline folder that a training script wrote.
         output: folder to write; must not hold other weights.
         steps: default number of sampling steps to store; 0 keeps the pipeline's.
+        guidance: default weight of text and intensity to store; 0 keeps the pipeline's.
         detail_size: short side up to which patterns are painted again finer; -1 keeps the pipeline's.
     """
 
     weights: Annotated[Path, tyro.conf.Positional]
     output: Annotated[Path, tyro.conf.Positional]
     steps: int = 0
+    guidance: float = 0.0
     detail_size: int = -1
 
 
@@ -38,6 +40,8 @@ def main(config: ExportConfig) -> None:
     pipeline = GenDegPipeline.from_pretrained(config.weights, dtype=torch.float16)
     if config.steps:
         pipeline.register_to_config(num_inference_steps=config.steps)
+    if config.guidance:
+        pipeline.register_to_config(guidance_scale=config.guidance)
     if config.detail_size >= 0:
         pipeline.register_to_config(detail_size=config.detail_size)
     pipeline.save_pretrained(config.output, safe_serialization=True)

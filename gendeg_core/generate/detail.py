@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gendeg_core.generate.full_size import enlarge, pad_to_multiple, resize
+from gendeg_core.generate.full_size import enlarge, pad_to_multiple, resize, size_of
 from gendeg_core.generate.matching import match_intensity
 from gendeg_core.generate.tiles import Blend, doublings, tile_windows
 from gendeg_core.seeds import sample_seed, torch_generator
@@ -32,12 +32,12 @@ def detail_shapes(
     """Sizes at which the photo is painted again, smallest first; empty when its base size is its own."""
     if degradation not in DETAILED or min(photo) <= min(base):
         return []
-    return list(doublings(base, photo, pipeline.config.detail_size))
+    return list(doublings(base, photo, pipeline.settings.detail_size))
 
 
 def detail_steps(pipeline: GenDegPipeline, steps: int) -> int:
     """How many of the sampler's `steps` are run again at each size."""
-    return max(round(steps * pipeline.config.detail_strength), 1)
+    return max(round(steps * pipeline.settings.detail_strength), 1)
 
 
 @torch.no_grad()
@@ -62,7 +62,7 @@ def paint_detail(
     timesteps = _last_timesteps(pipeline, guidance.steps)
     latents = _add_noise(pipeline.scheduler, signal, noise, timesteps[:1])
     fold = clean.shape[-1] // signal.shape[-1]
-    windows = tile_windows(*signal.shape[-2:], TILE // fold, OVERLAP // fold)
+    windows = tile_windows(*size_of(signal), TILE // fold, OVERLAP // fold)
     for t in timesteps:
         blend = Blend(latents[0], OVERLAP // fold)
         for rows, columns in windows:
@@ -83,9 +83,7 @@ def repaint(
     guidance: Guidance,
 ) -> Iterator[tuple[Tensor, Tensor] | None]:
     """Paint detail size by size; yields None after each step, last (photo, painted) of the last size."""
-    for shape in detail_shapes(
-        pipeline, tuple(photo.shape[-2:]), tuple(base.shape[-2:]), request.degradation
-    ):  # pyright: ignore[reportArgumentType]
+    for shape in detail_shapes(pipeline, size_of(photo), size_of(base), request.degradation):  # pyright: ignore[reportArgumentType]
         larger = resize(photo, shape)
         start = torch.cat([rows for _, rows in enlarge(larger, base, painted)], 1)
         for item in paint_detail(pipeline, larger, start, request, guidance):
@@ -93,7 +91,7 @@ def repaint(
                 yield None
             else:
                 base, painted = larger, item
-        if pipeline.config.match_intensity:
+        if pipeline.settings.match_intensity:
             painted = match_intensity(base, painted, request.mu)
     yield base, painted
 

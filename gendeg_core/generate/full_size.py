@@ -23,8 +23,13 @@ def base_shape(height: int, width: int, base: int, least: int) -> tuple[int, int
     """Height and width the model works at: short side `base` at most and `least` at least, ratio kept."""
     short = min(height, width)
     scale = min(base / short, 1.0) if short >= least else least / short
-    longest = LONGEST * base
-    return tuple(min(max(round(side * scale), 1), longest) for side in (height, width))  # pyright: ignore[reportReturnType]
+    first, second = (min(max(round(side * scale), 1), LONGEST * base) for side in (height, width))
+    return first, second
+
+
+def size_of(image: Tensor) -> tuple[int, int]:
+    """Height and width of (..., H, W)."""
+    return image.shape[-2], image.shape[-1]
 
 
 def resize(image: Tensor, shape: tuple[int, int]) -> Tensor:

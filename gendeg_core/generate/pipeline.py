@@ -20,7 +20,7 @@ from torch import Tensor
 # diffusers finds a stored component's class only in modules that are already imported.
 from gendeg_core.generate.codec import PatchCodec  # noqa: F401
 from gendeg_core.generate.detail import detail_shapes, detail_steps, repaint
-from gendeg_core.generate.full_size import base_shape, enlarge, pad_to_multiple, resize
+from gendeg_core.generate.full_size import base_shape, enlarge, pad_to_multiple, resize, size_of
 from gendeg_core.generate.intensity import IntensityProjection
 from gendeg_core.generate.matching import match_intensity
 from gendeg_core.generate.structure import StructureCorrection
@@ -107,6 +107,11 @@ class GenDegPipeline(DiffusionPipeline):
         self.weights_identity = "unnamed"
 
     @property
+    def settings(self) -> Any:
+        """The registered configuration; diffusers lets its values be read as attributes."""
+        return self.config
+
+    @property
     def pixel_multiple(self) -> int:
         """Image sides at base size are padded to a multiple of this many pixels."""
         patch = getattr(self.vae.config, "patch", None)
@@ -175,17 +180,19 @@ class GenDegPipeline(DiffusionPipeline):
             step = self.scheduler_step(prediction, t, latents, generators)
             latents = step.prev_sample
             last = index == len(timesteps) - 1
-            signal = latents if last else getattr(step, "pred_original_sample", None)
-            yield self.decode(signal) if last or (previews and signal is not None) else None
+            shown = getattr(step, "pred_original_sample", None) if previews else None
+            if last:
+                shown = latents
+            yield None if shown is None else self.decode(shown)
 
     def guidance(
         self, steps: int | None = None, text: float | None = None, image: float | None = None
     ) -> Guidance:
         """The given values, the pipeline's defaults where None."""
         return Guidance(
-            self.config.num_inference_steps if steps is None else steps,
-            self.config.guidance_scale if text is None else text,
-            self.config.image_guidance_scale if image is None else image,
+            self.settings.num_inference_steps if steps is None else steps,
+            self.settings.guidance_scale if text is None else text,
+            self.settings.image_guidance_scale if image is None else image,
         )
 
     def branches(
@@ -293,14 +300,19 @@ class GenDegPipeline(DiffusionPipeline):
     ) -> list[DegradationResult]:
         """Degrade photos; the arguments are those of `iterate`."""
         results: list[DegradationResult] = []
-        for item in self.progress_bar(self.iterate(cleans, requests, **options)):
-            if isinstance(item, list):
-                results = item
+        bar_of: Any = self.progress_bar
+        with bar_of(total=1) as bar:
+            for item in self.iterate(cleans, requests, **options):
+                if isinstance(item, list):
+                    results = item
+                else:
+                    bar.total = item.total
+                    bar.update(item.done - bar.n)
         return results
 
     def _batches(self, cleans: Sequence[Tensor], size: int) -> list[tuple[tuple[int, int], list[int]]]:
         shapes = [
-            base_shape(*clean.shape[-2:], self.config.base_size, self.config.least_size) for clean in cleans
+            base_shape(*size_of(clean), self.settings.base_size, self.settings.least_size) for clean in cleans
         ]
         groups: dict[tuple[int, int], list[int]] = {}
         for i, shape in enumerate(shapes):
@@ -310,7 +322,7 @@ class GenDegPipeline(DiffusionPipeline):
     def _detail_units(
         self, photo: Tensor, base: tuple[int, int], request: DegradationRequest, guidance: Guidance
     ) -> int:
-        sizes = detail_shapes(self, tuple(photo.shape[-2:]), base, request.degradation)  # pyright: ignore[reportArgumentType]
+        sizes = detail_shapes(self, size_of(photo), base, request.degradation)
         return len(sizes) * detail_steps(self, guidance.steps)
 
     @torch.no_grad()
@@ -339,7 +351,7 @@ class GenDegPipeline(DiffusionPipeline):
             latent = self.encode_image(padded[None].to(self.device)) * self.vae.config.scaling_factor
             reference = ((self.decode(latent)[0] + 1) / 2)[:, :height, :width].cpu()
         degraded = ((painted + 1) / 2)[:, :height, :width].cpu()
-        if self.config.match_intensity:
+        if self.settings.match_intensity:
             degraded = match_intensity(base, degraded, request.mu)
         target = photo if corrected else torch.cat([r for _, r in enlarge(photo, base, reference)], 1)
         for item in repaint(self, photo.float(), reference, degraded, request, guidance):

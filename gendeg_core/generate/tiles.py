@@ -44,7 +44,7 @@ class Blend:
 
     def add(self, window: tuple[slice, slice], tile: Tensor) -> None:
         rows, columns = window
-        weight = feather(*tile.shape[-2:], self.overlap).to(tile)
+        weight = feather(tile.shape[-2], tile.shape[-1], self.overlap).to(tile)
         self.sum[:, rows, columns] += weight * tile
         self.weight[:, rows, columns] += weight
 
