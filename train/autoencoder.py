@@ -101,15 +101,16 @@ PRESETS = {"tiny": tiny, "embedded": embedded, "paper": paper}
 
 def build(config: AutoencoderConfig) -> AutoencoderKL:
     scales = len(config.widths)
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * scales,
-        up_block_types=("UpDecoderBlock2D",) * scales,
-        block_out_channels=config.widths,
-        layers_per_block=config.layers,
-        norm_num_groups=config.groups,
-        latent_channels=config.latent_channels,
-        sample_size=config.size,
-    )
+    values: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * scales,
+        "up_block_types": ("UpDecoderBlock2D",) * scales,
+        "block_out_channels": config.widths,
+        "layers_per_block": config.layers,
+        "norm_num_groups": config.groups,
+        "latent_channels": config.latent_channels,
+        "sample_size": config.size,
+    }
+    return AutoencoderKL(**values)
 
 
 class Reconstruction(nn.Module):

@@ -119,7 +119,7 @@ def measure_degradation(
 def distances(
     rows: list[list[DegradationResult]], photos: list[tuple[Tensor, str]], real: Path, size: int
 ) -> dict[str, float]:
-    """Frechet distances to the photos below `real`: of what was painted and, for scale, of the clean photos."""
+    """Frechet distances to the photos below `real`: of the painted and, for scale, of the clean photos."""
     paths = sorted(p for p in real.glob("*") if p.suffix.lower() in SUFFIXES)
     reference = np.stack([scene_statistics(read_photo(path, size)) for path in paths])
     painted = np.stack([scene_statistics(r.degraded) for row in rows for r in row])

@@ -1,6 +1,6 @@
 """Store trained weights for shipping: half precision, which costs less than 1/255 in any pixel.
 
-    python -m train.export runs/embedded/weights assets/weights/gendeg
+python -m train.export runs/embedded/weights assets/weights/gendeg
 """
 
 from __future__ import annotations

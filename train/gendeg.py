@@ -40,8 +40,8 @@ from train.common.objectives import Epsilon, Flow, Objective, published_alpha_ba
 from train.common.options import RunOptions, check_size, make_accelerator
 from train.common.pairs import PairSource
 from train.common.presets import start
-from train.common.text_start import teach_degradations
 from train.common.prompts import PromptEncoder
+from train.common.text_start import teach_degradations
 from train.common.tracking import Speedometer, Tracker, make_speedometer
 
 
@@ -295,7 +295,7 @@ def main(config: GenDegConfig) -> None:
         done = step + 1
         if done % config.log_every == 0:
             mean = accelerator.reduce(total, "mean").item()  # pyright: ignore[reportAttributeAccessIssue]
-            tracker.log(done, loss=mean, learning_rate=run.schedule.get_last_lr()[0], **speed.read())
+            tracker.log(done, loss=mean, learning_rate=float(run.schedule.get_last_lr()[0]), **speed.read())
         if done % config.save_every == 0 or done == config.steps:
             save_checkpoint(config.output, accelerator, done, run.ema.state_dict())
         if done % config.sample_every == 0 or done == config.steps:
@@ -322,7 +322,7 @@ def speedometer(config: GenDegConfig, parts: Components, accelerator: Accelerato
     blank = torch.zeros(1, 3, config.size, config.size, device=device)
     with torch.no_grad():
         latent = parts.vae.encode(blank).latent_dist.mode()
-    context = torch.zeros(1, 77, parts.intensity.config.text_dim, device=device)
+    context = torch.zeros(1, 77, parts.intensity.cc_projection.out_features, device=device)
     time = torch.zeros(1, device=device)
     return make_speedometer(accelerator, parts.unet, torch.cat([latent, latent], 1), time, context)
 

@@ -186,7 +186,7 @@ def main(config: StructureConfig) -> None:
         done = step + 1
         if done % config.log_every == 0:
             mean = accelerator.reduce(total, "mean").item()  # pyright: ignore[reportAttributeAccessIssue]
-            tracker.log(done, loss=mean, learning_rate=schedule.get_last_lr()[0], **speed.read())
+            tracker.log(done, loss=mean, learning_rate=float(schedule.get_last_lr()[0]), **speed.read())
         if done % config.save_every == 0 or done == config.steps:
             save_checkpoint(config.output, accelerator, done)
         if done % config.sample_every == 0 or done == config.steps:

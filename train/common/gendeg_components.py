@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 WIDTH_MULTIPLE, TEXT_WIDTH_MULTIPLE = 32, 96
 
 
+PATCH = 4  # pixels of the lossless codec
+
+
 @dataclass(frozen=True)
 class Components:
     vae: Any
@@ -75,14 +78,16 @@ def small_components(config: GenDegConfig) -> Components:
     tokenizer = caption_tokenizer(training_captions(config))
     intensity = IntensityProjection(text_dim=config.context_width, interpolate=True)
     intensity.smooth_init()
-    codec = PatchCodec()
-    unet = ConditionedUNet(
-        in_channels=2 * codec.config.latent_channels,
-        out_channels=codec.config.latent_channels,
+    codec = PatchCodec(PATCH)
+    channels = 3 * PATCH**2
+    unet: Any = ConditionedUNet(
+        in_channels=2 * channels,
+        out_channels=channels,
         block_out_channels=config.widths,
         layers_per_block=config.depths,
         cross_attention_dim=config.context_width,
-    ).to(memory_format=torch.channels_last)
+    )
+    unet.to(memory_format=torch.channels_last)
     text_encoder = small_text_encoder(tokenizer, config.context_width, layers=2)
     scheduler = FlowMatchEulerDiscreteScheduler()
     return Components(codec, text_encoder, tokenizer, unet, scheduler, intensity, sampling)

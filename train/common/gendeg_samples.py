@@ -35,7 +35,7 @@ def sample_sheet(pipeline: GenDegPipeline, source: PairSource, seed: int) -> tup
         for k, p in enumerate(pairs)
     ]
     painted = torch.zeros_like(clean)
-    steps = min(pipeline.config.num_inference_steps, 20)
+    steps = min(pipeline.settings.num_inference_steps, 20)
     for image in pipeline.sample(clean, requests, pipeline.guidance(steps)):
         if image is not None:
             painted = (image.cpu() + 1) / 2

@@ -60,7 +60,7 @@ class SimulatedPairs(PairSource):
         rng = np.random.default_rng(sample_seed(seed, k))
         kinds = list(Degradation)
         kind = k % len(kinds)
-        record = self.photos[rng.integers(len(self.photos))]
+        record = self.photos[int(rng.integers(len(self.photos)))]
         clean = read_crop(record, self.size, rng)
         mu = draw_intensity(kinds[kind], rng).mu
         if rng.random() < self.uniform:

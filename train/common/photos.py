@@ -76,7 +76,7 @@ def read_crop(record: PhotoRecord, size: int, rng: np.random.Generator, largest_
     scale = zoom * size / short
     width, height = (max(round(side * scale), size) for side in image.size)
     image = image.resize((width, height), Image.Resampling.LANCZOS)
-    left, top = rng.integers(0, width - size + 1), rng.integers(0, height - size + 1)
+    left, top = (int(rng.integers(0, side - size + 1)) for side in (width, height))
     pixels = np.asarray(image.crop((left, top, left + size, top + size)))
     if rng.random() < 0.5:
         pixels = pixels[:, ::-1]

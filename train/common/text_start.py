@@ -1,8 +1,8 @@
 """A head start for the small text encoder: the degradation phrase must be heard from the first step on.
 
 One phrase among 77 tokens of a random text encoder moves the denoiser's condition by a few per cent, while mu
-and sigma move it a lot; left alone, training infers the degradation from the intensities and paints rain, snow
-and drops alike. Here the text side first learns to add a vector of its own for each degradation.
+and sigma move it a lot; left alone, training infers the degradation from the intensities and paints rain,
+snow and drops alike. Here the text side first learns to add a vector of its own for each degradation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BATCH, RATE = 48, 1e-3
 
 
 def teach_degradations(parts: Components, captions: Sequence[str], steps: int, seed: int) -> float:
-    """Train text encoder, projections and pooling so that the condition is the old one plus a degradation's vector.
+    """Train the text side until the condition is the old one plus a vector of the degradation.
 
     The vectors are random, as large as the condition varies by itself. Prompts are drawn from `captions` (a
     third without caption, a tenth without any text), intensities from the published histograms.
@@ -72,7 +72,7 @@ def _draw(captions: Sequence[str], rng: np.random.Generator) -> tuple[list[str],
     for _ in range(BATCH):
         k = int(rng.integers(len(kinds)))
         drawn = draw_intensity(kinds[int(rng.integers(len(kinds)))], rng)
-        caption = "" if not captions or rng.random() < 1 / 3 else captions[rng.integers(len(captions))]
+        caption = "" if not captions or rng.random() < 1 / 3 else captions[int(rng.integers(len(captions)))]
         null = rng.random() < 0.1
         prompts.append("" if null else prompt(caption, kinds[k]))
         mu.append(None if null else drawn.mu)
