@@ -48,7 +48,7 @@ def finished(photos: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
     config = replace(
         gendeg.tiny(), photos=photos[0], captions=photos[1], output=tmp_path_factory.mktemp("run") / "gendeg",
         pool=24, steps=24, batch=4, gradient_accumulation=2, log_every=1, save_every=4, sample_every=100,
-        caption_dropout=0.3, clip=1.0, warmup=2,
+        caption_dropout=0.3, clip=1.0, warmup=20, learning_rate=2e-3,
     )  # fmt: skip
     reset_accelerate()
     gendeg.main(config)

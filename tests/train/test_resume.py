@@ -34,7 +34,7 @@ def test_a_killed_run_resumes_exactly(finished: gendeg.GenDegConfig, tmp_path: P
     options = (
         f"--preset tiny --photos {config.photos} --captions {config.captions} --output {config.output} "
         "--pool 24 --steps 24 --gradient-accumulation 2 --log-every 1 --save-every 4 --sample-every 100 "
-        "--caption-dropout 0.3 --clip 1 --warmup 2"
+        "--caption-dropout 0.3 --clip 1 --warmup 20 --learning-rate 2e-3"
     )
     start_and_kill(
         [sys.executable, "-m", "train.gendeg", *options.split()],
