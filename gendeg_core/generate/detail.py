@@ -92,7 +92,7 @@ def repaint(
             else:
                 base, painted = larger, item
         if pipeline.settings.match_intensity:
-            painted = match_intensity(base, painted, request.mu)
+            painted = match_intensity(base, painted, request.mu, request.sigma)
     yield base, painted
 
 

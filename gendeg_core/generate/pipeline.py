@@ -57,7 +57,7 @@ class GenDegPipeline(DiffusionPipeline):
             1.5 and 100.
         base_size: short side in pixels that the model works at.
         least_size: smaller photos are enlarged to this short side first.
-        match_intensity: scale the finished difference so that the obtained mu is the asked one.
+        match_intensity: rescale the finished difference so that the obtained mu and sigma are the asked.
         detail_size: rain, snow, drops and blur are painted again in finer detail, doubling by doubling, up to
             this short side in pixels; 0 leaves it at the base size.
         detail_strength: how far back towards noise each of these passes starts, 0 to 1.
@@ -352,7 +352,7 @@ class GenDegPipeline(DiffusionPipeline):
             reference = ((self.decode(latent)[0] + 1) / 2)[:, :height, :width].cpu()
         degraded = ((painted + 1) / 2)[:, :height, :width].cpu()
         if self.settings.match_intensity:
-            degraded = match_intensity(base, degraded, request.mu)
+            degraded = match_intensity(base, degraded, request.mu, request.sigma)
         target = photo if corrected else torch.cat([r for _, r in enlarge(photo, base, reference)], 1)
         for item in repaint(self, photo.float(), reference, degraded, request, guidance):
             if item is None:
