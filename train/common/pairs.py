@@ -5,6 +5,7 @@ Pair number k is a function of (seed, k) alone, whatever process asks for it.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +35,11 @@ class Pair(TypedDict):
     latents: NotRequired[Tensor]  # (3C, h, w): what a frozen VAE makes of both images
 
 
-class PairSource:
+class PairSource(abc.ABC):
     """What a source of pairs offers: pair number k, made from (seed, k) alone."""
 
-    def pair(self, seed: int, k: int) -> Pair:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def pair(self, seed: int, k: int) -> Pair: ...
 
 
 @dataclass(frozen=True)
