@@ -53,7 +53,7 @@ def plan_schema(settings: dict[str, object]) -> pa.Schema:
 def shard_schema() -> pa.Schema:
     """Schema of a shard, with the feature description that `datasets` and the Hub viewer read."""
     features = {name: _feature(kind) for name, kind in SHARD_COLUMNS}
-    metadata = {"huggingface": json.dumps({"info": {"features": features}}, sort_keys=True)}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     return pa.schema(SHARD_COLUMNS, metadata=metadata)
 
 
