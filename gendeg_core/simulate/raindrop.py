@@ -87,11 +87,12 @@ def blurred_drops(clean: Tensor, generator: torch.Generator) -> Render:
     largest = uniform(generator, 0.03, 0.11)
     cover = log_uniform(generator, 0.1, 2.0)
     discs = _scatter_drops(clean, generator, cover, (largest / 5, largest), (0.35, 1.0))
+    backlit = chance(generator, 0.2)  # rare: pale blobs all over the photo read as snow
     optics = Optics(
         view=uniform(generator, 1, 5),
         gain=uniform(generator, 0.8, 1.2),
-        lift=uniform(generator, -0.08, 0.3),
-        rim=uniform(generator, 0, 0.35),
+        lift=uniform(generator, 0.1, 0.3) if backlit else uniform(generator, -0.1, 0.1),
+        rim=uniform(generator, 0.1, 0.5),
         glint=uniform(generator, 0, 0.2),
         opacity=uniform(generator, 0.7, 1.0),
         sharpness=round(log_uniform(generator, 12, 48)),
