@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 
+from gendeg_core.dataset.readers import pairs_in
 from gendeg_core.types import Degradation
 from tests.train.drawn import PHOTOS, NoisePairs, draw_photo
 from tests.train.test_resume import start_and_kill
@@ -21,7 +22,7 @@ from train.common.data import as_batch, batches, pair_source, parse_pairs
 from train.common.errors import UsageError
 from train.common.latents import LatentPool, encode_pairs
 from train.common.options import RunOptions
-from train.common.pairs import FolderPairs, MixedPairs, SimulatedPairs
+from train.common.pairs import MixedPairs, SimulatedPairs, StoredPairs
 from train.common.photos import list_photos, read_crop
 from train.common.pool import PairPool
 
@@ -86,7 +87,7 @@ def write_pairs(folder: Path, sizes: list[tuple[int, int]]) -> None:
 
 def test_folder_pairs_stay_aligned(tmp_path: Path) -> None:
     write_pairs(tmp_path, [(80, 64), (50, 70)])
-    source = FolderPairs(tmp_path, Degradation.LOW_LIGHT, 32)
+    source = StoredPairs(pairs_in(tmp_path, degradation=Degradation.LOW_LIGHT), 32)
     for k in range(8):
         pair = source.pair(0, k)
         assert pair["clean"].shape == pair["degraded"].shape == (3, 32, 32)
@@ -97,7 +98,7 @@ def test_folder_pairs_stay_aligned(tmp_path: Path) -> None:
 
 def test_small_pairs_are_enlarged_together(tmp_path: Path) -> None:
     write_pairs(tmp_path, [(20, 24)])
-    pair = FolderPairs(tmp_path, Degradation.LOW_LIGHT, 32).pair(0, 0)
+    pair = StoredPairs(pairs_in(tmp_path, degradation=Degradation.LOW_LIGHT), 32).pair(0, 0)
     assert pair["clean"].shape == (3, 32, 32)
     assert (pair["degraded"].double() - pair["clean"].double() / 2).abs().mean() < 2
 
@@ -106,9 +107,9 @@ def test_a_pair_without_partner_is_refused(tmp_path: Path) -> None:
     write_pairs(tmp_path, [(40, 40)])
     draw_photo(5).save(tmp_path / "lq" / "alone.png")
     with pytest.raises(UsageError, match=r"alone\.png has no partner in gt"):
-        FolderPairs(tmp_path, Degradation.RAIN, 32)
-    with pytest.raises(UsageError, match="must hold folders lq and gt"):
-        FolderPairs(tmp_path / "none", Degradation.RAIN, 32)
+        pair_source(RunOptions(pairs=(f"rain={tmp_path}",)))
+    with pytest.raises(UsageError, match="none does not exist"):
+        pair_source(RunOptions(pairs=(f"rain={tmp_path / 'none'}",)))
 
 
 def test_sources_are_mixed_by_weight() -> None:
@@ -123,10 +124,13 @@ def test_sources_are_mixed_by_weight() -> None:
 def test_pairs_are_named_on_the_command_line(photos: tuple[Path, Path], tmp_path: Path) -> None:
     assert parse_pairs("haze=a/b") == (Degradation.HAZE, Path("a/b"), 1.0)
     assert parse_pairs("motion_blur=a=0.5") == (Degradation.MOTION_BLUR, Path("a"), 0.5)
+    assert parse_pairs("runs/made") == (None, Path("runs/made"), 1.0)
+    assert parse_pairs("runs/made=3") == (None, Path("runs/made"), 3.0)
     for wrong, reason in (
-        ("haze", "is not DEGRADATION=FOLDER"),
-        ("fog=a", "unknown degradation 'fog'"),
-        ("haze=a=much", "could not convert"),
+        ("haze=", "is not PATH"),
+        ("haze=a=1=2", "is not PATH"),
+        ("fog=a", "'fog' none of haze"),
+        ("haze=a=much", "'much' is no weight"),
         ("haze=a=-1", "from 0 up"),
     ):
         with pytest.raises(UsageError, match=reason):

@@ -9,18 +9,20 @@ from typing import Any
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, default_collate
 
+from gendeg_core.dataset.pairs import PairsError
+from gendeg_core.dataset.readers import pairs_in
 from gendeg_core.generate.codec import PatchCodec
 from gendeg_core.types import Degradation
 from train.common.errors import UsageError
 from train.common.latents import LatentPool
 from train.common.options import RunOptions
-from train.common.pairs import FolderPairs, MixedPairs, NumberedPairs, PairSource, SimulatedPairs
+from train.common.pairs import MixedPairs, NumberedPairs, PairSource, SimulatedPairs, StoredPairs
 from train.common.photos import list_photos
 from train.common.pool import PairPool
 
 
 def pair_source(options: RunOptions) -> PairSource:
-    """Simulators on photos and folders of pairs, mixed by weight."""
+    """Simulators on photos and stored pairs, mixed by weight."""
     sources: list[PairSource] = []
     weights: list[float] = []
     if options.photos is not None:
@@ -28,11 +30,14 @@ def pair_source(options: RunOptions) -> PairSource:
         sources.append(SimulatedPairs(photos, options.size))
         weights.append(options.simulated_weight)
     for option in options.pairs:
-        degradation, folder, weight = parse_pairs(option)
-        sources.append(FolderPairs(folder, degradation, options.size))
+        degradation, path, weight = parse_pairs(option)
+        try:
+            sources.append(StoredPairs(pairs_in(path, degradation=degradation), options.size))
+        except PairsError as error:
+            raise UsageError(f"--pairs {option!r}: {error}") from error
         weights.append(weight)
     if not sources:
-        raise UsageError("nothing to train on; give --photos FOLDER, --pairs DEGRADATION=FOLDER, or both")
+        raise UsageError("nothing to train on; give --photos FOLDER, --pairs PATH, or both")
     if sum(weights) <= 0:
         raise UsageError("the weights of all sources are 0; give one of them a positive weight")
     return MixedPairs(sources, weights) if len(sources) > 1 else sources[0]
@@ -51,18 +56,26 @@ def as_batch(source: PairSource, seed: int, count: int) -> Any:
     return default_collate([source.pair(seed, k) for k in range(count)])
 
 
-def parse_pairs(option: str) -> tuple[Degradation, Path, float]:
-    """The parts of DEGRADATION=FOLDER or DEGRADATION=FOLDER=WEIGHT."""
-    name, *rest = option.split("=")
-    if len(rest) not in (1, 2) or not rest[0]:
-        raise UsageError(f"--pairs {option!r} is not DEGRADATION=FOLDER or DEGRADATION=FOLDER=WEIGHT")
+def parse_pairs(option: str) -> tuple[Degradation | None, Path, float]:
+    """The parts of [DEGRADATION=]PATH[=WEIGHT]; None for all degradations that are stored there."""
+    first, *rest = option.split("=")
+    degradation = None
+    if rest and first in list(Degradation):
+        degradation, (first, *rest) = Degradation(first), rest
+    if not first or len(rest) > 1:
+        raise UsageError(
+            f"--pairs {option!r} is not PATH, PATH=WEIGHT, DEGRADATION=PATH or DEGRADATION=PATH=WEIGHT"
+        )
     try:
-        degradation, weight = Degradation.parse(name), float(rest[1]) if len(rest) == 2 else 1.0
-    except ValueError as error:
-        raise UsageError(f"--pairs {option!r}: {error}") from error
+        weight = float(rest[0]) if rest else 1.0
+    except ValueError:
+        known = ", ".join(Degradation)
+        raise UsageError(
+            f"--pairs {option!r}: {rest[0]!r} is no weight, or {first!r} none of {known}"
+        ) from None
     if not 0 <= weight < float("inf"):
         raise UsageError(f"--pairs {option!r}: the weight must be a number from 0 up")
-    return degradation, Path(rest[0]), weight
+    return degradation, Path(first), weight
 
 
 def pooled(options: RunOptions, source: PairSource, vae: Any, accelerator: Accelerator) -> PairSource:

@@ -20,8 +20,9 @@ class RunOptions:
     Args:
         output: run folder: configuration, metrics, samples, checkpoint and, at the end, weights.
         photos, captions: clean photos for the simulators, and a CSV with columns file, caption, suitable.
-        pairs: existing pairs as DEGRADATION=FOLDER or DEGRADATION=FOLDER=WEIGHT, the folder with lq and gt.
-        simulated_weight: weight of the simulators beside the folders of pairs.
+        pairs: existing pairs as PATH, PATH=WEIGHT, DEGRADATION=PATH or DEGRADATION=PATH=WEIGHT: what
+            `dataset run` wrote, GenDS, or folders lq and gt.
+        simulated_weight: weight of the simulators beside the stored pairs.
         border: pixels cut off every photo's edge.
         size: side of the square crops in pixels.
         pool: make this many pairs once and keep them in the run folder; 0 makes each pair when it is needed.

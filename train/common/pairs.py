@@ -1,4 +1,4 @@
-"""Training pairs: simulated on photos, or read from folders of existing pairs, mixed by weight.
+"""Training pairs: simulated on photos, or read from stored pairs, mixed by weight.
 
 Pair number k is a function of (seed, k) alone, whatever process asks for it.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -17,12 +16,15 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gendeg_core.dataset.pairs import PairReader
 from gendeg_core.seeds import sample_seed, torch_generator
-from gendeg_core.simulate import random_pair
+from gendeg_core.simulate import random_pair, simulate
 from gendeg_core.statistics import draw_intensity, measure_uint8, published_histogram, to_uint8
-from gendeg_core.types import Degradation
-from train.common.errors import UsageError
-from train.common.photos import SUFFIXES, PhotoRecord, read_crop
+from gendeg_core.types import Degradation, DegradationRequest
+from train.common.photos import PhotoRecord, read_crop
+
+GLOBAL = frozenset({Degradation.HAZE, Degradation.LOW_LIGHT})
+CANDIDATES = 6  # simulations compared per pair of these
 
 
 class Pair(TypedDict):
@@ -44,7 +46,10 @@ class PairSource(abc.ABC):
 
 @dataclass(frozen=True)
 class SimulatedPairs(PairSource):
-    """Photos degraded by the physical simulators, mu drawn from the published histograms.
+    """Photos degraded by the physical simulators, mu and sigma drawn from the published histograms.
+
+    A photo's own contrast decides sigma where all of it changes (haze, low light); there the nearest of
+    several simulations is taken, so that the generator learns what sigma means apart from the photo.
 
     Args:
         photos: clean photos.
@@ -63,7 +68,12 @@ class SimulatedPairs(PairSource):
         kind = k % len(kinds)
         record = self.photos[int(rng.integers(len(self.photos)))]
         clean = read_crop(record, self.size, rng)
-        mu = draw_intensity(kinds[kind], rng).mu
+        drawn = draw_intensity(kinds[kind], rng)
+        mu = drawn.mu
+        if kinds[kind] in GLOBAL and rng.random() >= self.uniform:
+            request = DegradationRequest(kinds[kind], mu, drawn.sigma, int(rng.integers(2**62)), "")
+            made = simulate(clean, request, candidates=CANDIDATES)
+            return _pair(to_uint8(clean), to_uint8(made.degraded), kind, record.caption)
         if rng.random() < self.uniform:
             filled = np.flatnonzero(published_histogram(kinds[kind]).joint.sum(1))
             mu = rng.uniform(0, (filled[-1] + 1) * 0.7 / 128)
@@ -73,52 +83,32 @@ class SimulatedPairs(PairSource):
 
 
 @dataclass(frozen=True)
-class FolderPairs(PairSource):
-    """Existing pairs on disk: `folder`/lq and `folder`/gt with the same file names.
+class StoredPairs(PairSource):
+    """Crops of existing pairs: shards of the data factory, GenDS, or folders lq and gt."""
 
-    Raises:
-        UsageError: a file of lq has no partner in gt, or the folder holds no pair.
-    """
-
-    folder: Path
-    degradation: Degradation
+    reader: PairReader
     size: int
-
-    def __post_init__(self) -> None:
-        if not self.names:
-            raise UsageError(
-                f"no pair in {self.folder}; it must hold folders lq and gt with equal file names"
-            )
-        for name in self.names:
-            if not (self.folder / "gt" / name).is_file():
-                raise UsageError(
-                    f"{self.folder / 'lq' / name} has no partner in gt; add it or remove the file"
-                )
-
-    @property
-    def names(self) -> list[str]:
-        return sorted(p.name for p in (self.folder / "lq").glob("*") if p.suffix.lower() in SUFFIXES)
 
     def pair(self, seed: int, k: int) -> Pair:
         rng = np.random.default_rng(sample_seed(seed, k))
-        name = self.names[rng.integers(len(self.names))]
-        clean, degraded = (self._read(part, name) for part in ("gt", "lq"))
+        entry = self.reader.entry(int(rng.integers(len(self.reader))))
+        clean, degraded = (_at_least(image, self.size) for image in entry.images())
         height, width = clean.shape[:2]
         top, left = rng.integers(0, height - self.size + 1), rng.integers(0, width - self.size + 1)
         window = np.s_[top : top + self.size, left : left + self.size]
         flip = np.s_[:, ::-1] if rng.random() < 0.5 else np.s_[:, :]
-        clean, degraded = clean[window][flip], degraded[window][flip]
-        return _pair(clean, degraded, list(Degradation).index(self.degradation), "")
+        kind = list(Degradation).index(entry.degradation)
+        return _pair(clean[window][flip], degraded[window][flip], kind, entry.caption)
 
-    def _read(self, part: str, name: str) -> np.ndarray:
-        with Image.open(self.folder / part / name) as opened:
-            image = opened.convert("RGB")
-        if min(image.size) < self.size:
-            scale = self.size / min(image.size)
-            image = image.resize(
-                [max(round(s * scale), self.size) for s in image.size], Image.Resampling.LANCZOS
-            )
-        return np.asarray(image)
+
+def _at_least(pixels: np.ndarray, size: int) -> np.ndarray:
+    """(H, W, 3), enlarged until no side is shorter than `size`."""
+    height, width = pixels.shape[:2]
+    if min(height, width) >= size:
+        return pixels
+    scale = size / min(height, width)
+    larger = max(round(width * scale), size), max(round(height * scale), size)
+    return np.asarray(Image.fromarray(pixels).resize(larger, Image.Resampling.LANCZOS))
 
 
 @dataclass(frozen=True)
