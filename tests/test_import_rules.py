@@ -40,8 +40,8 @@ FORBIDDEN = {
 
 # Import name to the name in requirements.txt, where the two differ.
 DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn"}
-# Comes with every Hugging Face Space; elsewhere the app runs without it.
-OPTIONAL = {"spaces"}
+# spaces comes with every Hugging Face Space, ray with an extra of pyproject.toml; all else runs without them.
+OPTIONAL = {"ray", "spaces"}
 # Each of these takes a good part of a second to import.
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "gradio", "timm", "lpips", "open_clip"}
 HEAVY |= {"sklearn", "scipy", "cv2", "matplotlib", "pandas", "accelerate"}
