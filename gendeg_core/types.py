@@ -57,11 +57,26 @@ _PHRASES = {
     Degradation.RAINDROP: "with raindrops in it",
 }
 
+# Two published data sets show haze as well; a request drawn from their statistics says so.
+_DATASET_PHRASES = {
+    (Degradation.SNOW, "CSD"): "in snowy and hazy conditions",
+    (Degradation.RAIN, "ORD"): "in rainy and hazy conditions",
+}
 
-def prompt(caption: str, degradation: Degradation) -> str:
-    """Caption of the clean photo, a comma, the degradation phrase; the phrase alone for no caption."""
+
+def phrases() -> frozenset[str]:
+    """Every text that can follow a caption in a prompt."""
+    return frozenset([*_PHRASES.values(), *_DATASET_PHRASES.values()])
+
+
+def prompt(caption: str, degradation: Degradation, dataset: str = "") -> str:
+    """Caption of the clean photo, a comma, the degradation phrase; the phrase alone for no caption.
+
+    `dataset` is the published data set whose statistics were drawn; CSD and ORD have phrases of their own.
+    """
+    phrase = _DATASET_PHRASES.get((degradation, dataset), degradation.phrase)
     caption = caption.strip()
-    return f"{caption}, {degradation.phrase}" if caption else degradation.phrase
+    return f"{caption}, {phrase}" if caption else phrase
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,7 @@ class DegradationRequest:
         sigma: standard deviation of the same map; 0 to 0.4.
         seed: everything random in the result follows from it; 0 to 2**63 - 1.
         caption: what the clean photo shows; may be empty.
+        dataset: published data set whose statistics gave mu and sigma; may be empty.
 
     Raises:
         ValueError: unknown degradation, or a number that is not finite, not whole (seed) or out of its range.
@@ -84,6 +100,7 @@ class DegradationRequest:
     sigma: float
     seed: int = 0
     caption: str = ""
+    dataset: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "degradation", Degradation.parse(self.degradation))
@@ -95,7 +112,7 @@ class DegradationRequest:
 
     @property
     def prompt(self) -> str:
-        return prompt(self.caption, self.degradation)
+        return prompt(self.caption, self.degradation, self.dataset)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ the small shipped one, one of Stable Diffusion's size, the converted published c
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from gendeg_core.generate.full_size import base_shape, enlarge, pad_to_multiple,
 from gendeg_core.generate.intensity import IntensityProjection
 from gendeg_core.generate.matching import match_intensity
 from gendeg_core.generate.structure import StructureCorrection
+from gendeg_core.generate.text_memory import TextMemory
 from gendeg_core.generate.unet import ConditionedUNet  # noqa: F401
 from gendeg_core.seeds import torch_generator
 from gendeg_core.statistics import degradation_map, measure
@@ -105,6 +108,9 @@ class GenDegPipeline(DiffusionPipeline):
             detail_strength=detail_strength,
         )
         self.weights_identity = "unnamed"
+        # For those who make many pictures: embeddings kept from call to call, and a clock for the stages.
+        self.text_memory: TextMemory | None = None
+        self.stage: Callable[[str], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
 
     @property
     def settings(self) -> Any:
@@ -122,6 +128,11 @@ class GenDegPipeline(DiffusionPipeline):
 
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
         """Text embeddings (B, 77, D)."""
+        if self.text_memory is not None:
+            return self.text_memory.recall(prompts, self._encode_text)
+        return self._encode_text(prompts)
+
+    def _encode_text(self, prompts: Sequence[str]) -> Tensor:
         tokens = self.tokenizer(
             list(prompts),
             padding="max_length",
@@ -142,11 +153,13 @@ class GenDegPipeline(DiffusionPipeline):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """The clean photo's latent, unscaled mode of the posterior; (B, 3, H, W) in [0, 1]."""
-        return self.vae.encode((2 * images - 1).to(self.unet.dtype)).latent_dist.mode()
+        with self.stage("encode"):
+            return self.vae.encode((2 * images - 1).to(self.unet.dtype)).latent_dist.mode()
 
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents to images in [-1, 1]."""
-        return self.vae.decode(latents / self.vae.config.scaling_factor).sample.float().clamp(-1, 1)
+        with self.stage("decode"):
+            return self.vae.decode(latents / self.vae.config.scaling_factor).sample.float().clamp(-1, 1)
 
     # ------------------------------------------------------------------ sampling
 
@@ -157,12 +170,14 @@ class GenDegPipeline(DiffusionPipeline):
         requests: Sequence[DegradationRequest],
         guidance: Guidance | None = None,
         *,
+        sources: Sequence[int] | None = None,
         previews: bool = False,
     ) -> Iterator[Tensor | None]:
         """Denoise one batch; yields after each step the previewed image (or None), last the result.
 
         Args:
             clean: (B, 3, H, W) in [0, 1], sides divisible by `pixel_multiple`.
+            sources: which of the photos each request degrades, where it is not one each.
             guidance: None means the pipeline's defaults.
 
         Yields:
@@ -170,6 +185,8 @@ class GenDegPipeline(DiffusionPipeline):
         """
         guidance = guidance or self.guidance()
         clean_latent = self.encode_image(clean.to(self.device))
+        if sources is not None:
+            clean_latent = clean_latent[list(sources)]
         branches = self.branches(requests, guidance)
         generators = [torch_generator(request.seed) for request in requests]
         latents = torch.stack([torch.randn(clean_latent.shape[1:], generator=g) for g in generators])
@@ -261,7 +278,7 @@ class GenDegPipeline(DiffusionPipeline):
         Photos of one base shape are painted together. Close the iterator to cancel between steps.
 
         Args:
-            cleans: photos, each (3, H, W) in [0, 1].
+            cleans: photos, each (3, H, W) in [0, 1]; the same tensor given several times is encoded once.
             requests: one for each photo.
             num_inference_steps, guidance_scale, image_guidance_scale: None means the pipeline's own default.
             max_batch: photos in one pass, a bound on memory; it never changes a picture.
@@ -278,17 +295,21 @@ class GenDegPipeline(DiffusionPipeline):
             total += sum(self._detail_units(cleans[i], shape, requests[i], guidance) for i in members)
         done, results = 0, {}
         for shape, members in batches:
-            bases = [resize(cleans[i].float(), shape) for i in members]
+            photos, sources = _distinct([cleans[i] for i in members])
+            bases = [resize(photo.float(), shape) for photo in photos]
             padded = torch.stack([pad_to_multiple(base, self.pixel_multiple) for base in bases])
+            round_trips = [cache(partial(self._round_trip, clean)) for clean in padded]
             painted = None
-            for painted in self.sample(padded, [requests[i] for i in members], guidance, previews=previews):
+            asked = [requests[i] for i in members]
+            for painted in self.sample(padded, asked, guidance, sources=sources, previews=previews):
                 # A scheduler of second order calls more than `steps` times; never report more than there is.
                 done = min(done + 1, total - 1)
                 preview = None if painted is None else (painted[0, :, : shape[0], : shape[1]].cpu() + 1) / 2
                 yield Progress(done, total, preview if previews else None)
             assert painted is not None, "a sampler yields its result last"
-            for i, clean, base, one in zip(members, padded, bases, painted, strict=True):
-                for item in self._finish(cleans[i], base, clean, one, requests[i], guidance):
+            for i, k, one in zip(members, sources, painted, strict=True):
+                photo = _Photo(cleans[i], bases[k], padded[k], round_trips[k])
+                for item in self._finish(photo, one, requests[i], guidance):
                     if item is not None:
                         results[i] = item
                     done = min(done + 1, total)
@@ -327,29 +348,23 @@ class GenDegPipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def _finish(
-        self,
-        photo: Tensor,
-        base: Tensor,
-        padded: Tensor,
-        painted: Tensor,
-        request: DegradationRequest,
-        guidance: Guidance,
+        self, source: _Photo, painted: Tensor, request: DegradationRequest, guidance: Guidance
     ) -> Iterator[DegradationResult | None]:
         """Structure, target, intensity, detail and size of one painted image; the result comes last.
 
         Args:
-            photo: the photo at its own size; `base` at base size; `padded` the same, padded.
             painted: (3, h, w) in [-1, 1] at the padded size.
         """
+        photo, base = source.full, source.base
         height, width = base.shape[-2:]
         corrected = request.degradation in STRUCTURE_CORRECTED
         if corrected and self.structure is not None:
-            clean = (2 * padded[None] - 1).to(painted)
-            painted = self.structure(clean, painted[None])[0].clamp(-1, 1)
+            clean = (2 * source.padded[None] - 1).to(painted)
+            with self.stage("structure"):
+                painted = self.structure(clean, painted[None])[0].clamp(-1, 1)
         reference = base
         if not corrected:  # the codec bends the scene; the target has to be bent the same way
-            latent = self.encode_image(padded[None].to(self.device)) * self.vae.config.scaling_factor
-            reference = ((self.decode(latent)[0] + 1) / 2)[:, :height, :width].cpu()
+            reference = source.round_trip()[:, :height, :width]
         degraded = ((painted + 1) / 2)[:, :height, :width].cpu()
         if self.settings.match_intensity:
             degraded = match_intensity(base, degraded, request.mu, request.sigma)
@@ -370,6 +385,28 @@ class GenDegPipeline(DiffusionPipeline):
             sigma_obtained=sigma,
             weights=self.weights_identity,
         )
+
+    def _round_trip(self, padded: Tensor) -> Tensor:
+        """What the codec makes of a photo (3, h, w), on the CPU."""
+        latent = self.encode_image(padded[None].to(self.device)) * self.vae.config.scaling_factor
+        return ((self.decode(latent)[0] + 1) / 2).cpu()
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """A photo at its own size, at base size, padded, and its way through the codec (padded)."""
+
+    full: Tensor
+    base: Tensor
+    padded: Tensor
+    round_trip: Callable[[], Tensor]
+
+
+def _distinct(photos: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
+    """The different tensors among `photos` and, for each entry, which of them it is."""
+    places: dict[int, int] = {}
+    sources = [places.setdefault(id(photo), len(places)) for photo in photos]
+    return [photos[sources.index(k)] for k in range(len(places))], sources
 
 
 def _accepts(function: Any, name: str) -> bool:
