@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,11 @@ import pyarrow.parquet as pq
 from gendeg_core.dataset.pairs import PairEntry, PairReader, PairsError, spelled
 from gendeg_core.types import Degradation
 
-CACHE_BYTES = 128 * 2**20
+TABLE_BYTES = 128 * 2**20
+FOOTER_BYTES = 16 * 2**20  # as stored; in memory some times more
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,8 @@ class ParquetPairs(PairReader):
                 first += size
         self._groups = np.array(groups, np.int64).reshape(-1, 3)  # file, row group in it, first row overall
         self._rows = np.concatenate(rows) if rows else np.zeros(0, np.int64)
-        self._cache = _Cache()
+        self._tables: _Cache[int, pa.Table] = _Cache(TABLE_BYTES)
+        self._footers: _Cache[int, pq.FileMetaData] = _Cache(FOOTER_BYTES)
 
     def _kept(self, table: pq.ParquetFile, layout: Layout) -> np.ndarray:
         """(rows,) bool: which rows of a file count; only the small columns that decide it are read."""
@@ -146,14 +151,21 @@ class ParquetPairs(PairReader):
         place = int(np.searchsorted(self._groups[:, 2], row, side="right")) - 1
         number, group, first = (int(n) for n in self._groups[place])
         file = self.files[number]
-        table = self._cache.get(place)
+        table = self._tables.get(place)
         if table is None:
-            with _opened(file) as opened:
-                columns = _layout(file, opened.schema_arrow).columns
-                table = opened.read_row_group(group, columns=columns, use_threads=False)
-            self._cache.put(place, table)
+            table = self._read(number, group)
+            self._tables.put(place, table, table.nbytes)
         (values,) = table.slice(row - first, 1).to_pylist()
         return to_entry(values, _layout(file, table.schema), self.folder, f"row {row} ({file.name})")
+
+    def _read(self, number: int, group: int) -> pa.Table:
+        """The columns we need of one row group of file `number`."""
+        file, footer = self.files[number], self._footers.get(number)
+        with _opened(file, footer) as opened:
+            if footer is None:
+                self._footers.put(number, opened.metadata, opened.metadata.serialized_size)
+            columns = _layout(file, opened.schema_arrow).columns
+            return opened.read_row_group(group, columns=columns, use_threads=False)
 
 
 class CsvPairs(PairReader):
@@ -208,10 +220,10 @@ def _header(line: bytes) -> list[str]:
     return next(csv.reader([line.decode("utf-8-sig", errors="replace")]), [])
 
 
-def _opened(file: Path) -> pq.ParquetFile:
+def _opened(file: Path, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
     # Opened anew each time: a handle shared with forked data loaders would share its position too.
     try:
-        return pq.ParquetFile(file)
+        return pq.ParquetFile(file, metadata=footer)
     except (pa.ArrowException, OSError) as error:
         raise PairsError(f"{file} is damaged or no Parquet file ({error}); make or fetch it again") from error
 
@@ -226,24 +238,30 @@ def _layout(file: Path, schema: pa.Schema) -> Layout:
     return layout
 
 
-class _Cache:
-    """The row groups read last, at least one and no more than CACHE_BYTES; empty after pickling."""
+class _Cache(Generic[K, V]):
+    """The things used last, at least one and together no more than a budget; empty after pickling."""
 
-    def __init__(self) -> None:
-        self._tables: OrderedDict[int, pa.Table] = OrderedDict()
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self._kept: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._bytes = 0
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        return (_Cache, ())
+    def __reduce__(self) -> tuple[type[_Cache[K, V]], tuple[int]]:
+        return (_Cache, (self.budget,))
 
-    def get(self, place: int) -> pa.Table | None:
+    def get(self, key: K) -> V | None:
         with self._lock:
-            if place in self._tables:
-                self._tables.move_to_end(place)
-            return self._tables.get(place)
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key][0]
 
-    def put(self, place: int, table: pa.Table) -> None:
+    def put(self, key: K, value: V, size: int) -> None:
         with self._lock:
-            self._tables[place] = table
-            while len(self._tables) > 1 and sum(t.nbytes for t in self._tables.values()) > CACHE_BYTES:
-                self._tables.popitem(last=False)
+            if key in self._kept:  # another thread was faster
+                return
+            self._kept[key] = value, size
+            self._bytes += size
+            while len(self._kept) > 1 and self._bytes > self.budget:
+                self._bytes -= self._kept.popitem(last=False)[1][1]
