@@ -91,7 +91,7 @@ class Plan:
         if not len(self):
             return np.zeros(1, np.int64)
         photo = self.table["photo"].combine_chunks()
-        changes = pc.not_equal(photo[1:], photo[:-1]).to_numpy(zero_copy_only=False)
+        changes = pc.call_function("not_equal", [photo[1:], photo[:-1]]).to_numpy(zero_copy_only=False)
         return np.concatenate([[0], np.flatnonzero(changes) + 1, [len(self)]])
 
     @property
@@ -253,7 +253,8 @@ def read_plan(path: str | Path) -> Plan:
     if not path.is_file():
         raise PlanError(f"there is no plan {path}; make one with `dataset plan`")
     try:
-        table = pq.read_table(path, partitioning=None)
+        with pq.ParquetFile(path) as file:
+            table = file.read()
     except (pa.ArrowException, OSError) as error:
         raise PlanError(f"{path} is not a plan ({str(error).splitlines()[0]}); make one anew") from error
     stored = (table.schema.metadata or {}).get(b"gendeg_plan")
@@ -270,12 +271,12 @@ def read_plan(path: str | Path) -> Plan:
 
 def _check(path: Path, plan: Plan) -> None:
     """Refuse plans, edited by hand perhaps, that would lose or double items."""
-    if pc.count_distinct(plan.table["item_id"]).as_py() != len(plan):
+    if len(plan.table["item_id"].unique()) != len(plan):
         raise PlanError(f"{path} holds an item twice; every item_id must be unique")
-    if pc.count_distinct(plan.table["photo"]).as_py() != plan.photo_count:
+    if len(plan.table["photo"].unique()) != plan.photo_count:
         raise PlanError(f"{path} is not sorted by photo; keep the rows of a photo together")
     for column, known in (("degradation", list(Degradation)), ("engine", ENGINES)):
-        for name in pc.unique(plan.table[column]).to_pylist():
+        for name in plan.table[column].unique().to_pylist():
             if name not in known:
                 raise PlanError(f"{path} asks for the {column} {name!r}; choose one of {', '.join(known)}")
 
