@@ -85,19 +85,34 @@ def _run(
 
 
 class ShardActor:
-    """Lives in a worker process: builds once, then makes one shard per call."""
+    """Lives in a worker process: builds once, then makes one shard per call.
+
+    What goes wrong is an answer like any other: an exception would reach the caller wrapped in frames of Ray,
+    and one while building would have Ray start the worker again and again.
+    """
 
     def __init__(self, build: Callable[[], Callable[[int], None]]) -> None:
-        self.make = build()
+        self.make: Callable[[int], None] | None = None
+        self.error = ""
+        try:
+            self.make = build()
+        except Exception as error:
+            self.error = _told(error)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         (k,) = batch["shard"]
-        try:
-            self.make(int(k))
-        except Exception as error:  # told to the caller, who raises it without the frames of Ray
-            traceback.print_exc()
-            return {"shard": batch["shard"], "error": np.array([f"{type(error).__name__}: {error}"])}
-        return {"shard": batch["shard"], "error": np.array([""])}
+        error = self.error
+        if self.make is not None:
+            try:
+                self.make(int(k))
+            except Exception as raised:
+                error = _told(raised)
+        return {"shard": batch["shard"], "error": np.array([error])}
+
+
+def _told(error: Exception) -> str:
+    traceback.print_exception(error)  # into the worker's log
+    return f"{type(error).__name__}: {error}"
 
 
 @contextmanager

@@ -208,9 +208,19 @@ def _here(builder: ShardBuilder, pending: list[int]) -> Iterator[Event]:
 def _on_ray(builder: ShardBuilder, pending: list[int], address: str, workers: int | None) -> Iterator[Event]:
     from gendeg_core.dataset.ray_run import RayError, shards_on_ray
 
+    # The workers of a cluster were started in some other folder.
+    output, weights = Path(builder.output).resolve(), builder.options.weights
+    options = replace(builder.options, weights=weights and str(Path(weights).resolve()))
+    builder = replace(builder, output=str(output), options=options)
     try:
         for k in shards_on_ray(builder, pending, address=address, workers=workers):
-            yield ShardDone(shards_done(Path(builder.output))[k])
+            marker = shards_done(output).get(k)
+            if marker is None:
+                raise RunError(
+                    f"a worker has made shard {k}, but it is not in {output} here; give an --output folder "
+                    "that all machines of the cluster share"
+                )
+            yield ShardDone(marker)
     except RayError as error:
         raise RunError(str(error)) from error
 

@@ -12,10 +12,16 @@ import huggingface_hub
 import numpy as np
 import pytest
 from huggingface_hub import HfApi
+from PIL import Image
 
 from gendeg_core.dataset import export
 from gendeg_core.dataset.export import ExportError, export_webdataset, upload
+from gendeg_core.dataset.plan import Plan, PlanSettings, make_plan
+from gendeg_core.dataset.readers import pairs_in
+from gendeg_core.dataset.run import run_plan
+from gendeg_core.statistics import measure_uint8
 from tests.dataset.stored import pixels, write_shards
+from tests.train.drawn import draw_photo
 
 # ------------------------------------------------------------------ WebDataset
 
@@ -183,13 +189,25 @@ def test_an_unfinished_data_set_is_not_uploaded(made: Path) -> None:
 # ------------------------------------------------------------------ datasets
 
 
-def test_datasets_shows_the_pictures(made: Path, tmp_path: Path) -> None:
+def test_what_the_factory_makes_opens_everywhere(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets", reason="pip install datasets to open shards with it")
-    (made / "plan.parquet").unlink()
+    photos, made = tmp_path / "photos", tmp_path / "made"
+    photos.mkdir()
+    for k in range(3):
+        draw_photo(k, (40, 32)).save(photos / f"{k}.png")
+    settings = PlanSettings(str(photos), per_image=2, size=0, engine="simulator", photos_per_shard=2)
+    list(run_plan(Plan(settings, make_plan(settings)), made, workers=0))
+
     data = datasets.load_dataset(str(made), cache_dir=str(tmp_path / "cache"), split="train")
-    assert len(data) == 12
     assert isinstance(data.features["degraded"], datasets.Image)
-    row = data[7]
-    assert np.array_equal(np.asarray(row["target"]), pixels(7))
-    assert np.array_equal(np.asarray(row["degraded"]), pixels(7) // 2)
-    assert (row["degradation"], row["seed"], row["steps"]) == ("rain", 7, None)
+    pairs = pairs_in(made, rejected=True)
+    assert len(data) == len(pairs) == 6
+    for row, pair in zip(data, pairs, strict=True):
+        clean = Image.open(photos / row["photo"])
+        assert np.array_equal(np.asarray(row["target"]), np.asarray(clean))
+        assert np.array_equal(np.asarray(row["target"]), pair["target"])
+        assert np.array_equal(np.asarray(row["degraded"]), pair["degraded"])
+        assert (row["item_id"], row["degradation"]) == (pair["name"], pair["degradation"])
+        assert (row["mu_obtained"], row["sigma_obtained"]) == (pair["mu"], pair["sigma"])
+        assert (pair["mu"], pair["sigma"]) == measure_uint8(pair["target"], pair["degraded"])
+    assert len(export_webdataset(made, tmp_path / "tars", 4, rejected=True)) == 2
