@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from gendeg_core.dataset.captions import caption_rows
 from train.common.errors import UsageError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"}
@@ -49,16 +49,10 @@ def list_photos(
 
 def _read_captions(path: Path) -> dict[str, dict[str, str]]:
     """File name to its row of the CSV."""
-    if not path.is_file():
-        raise UsageError(f"there is no caption file {path}; give a CSV with columns file and caption")
-    with path.open(newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
-        missing = {"file", "caption"} - set(table.fieldnames or ())
-        if missing:
-            raise UsageError(
-                f"{path} has no column {' or '.join(sorted(missing))}; its first line must name it"
-            )
-        return {Path(row["file"]).name: row for row in table}
+    try:
+        return {Path(name).name: row for name, row in caption_rows(path).items()}
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def read_crop(record: PhotoRecord, size: int, rng: np.random.Generator, largest_zoom: float = 3.0) -> Tensor:
