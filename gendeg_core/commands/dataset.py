@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,7 +133,7 @@ def run_plan_step(args: argparse.Namespace) -> int:
     return 0
 
 
-def _captions(path: Path | None) -> tuple[dict[str, str], dict[str, Sequence[str]], set[str]]:
+def _captions(path: Path | None) -> tuple[dict[str, str], dict[str, list[str]], set[str]]:
     """Captions, degradations that photos show already, and photos to leave out, from a captions file."""
     if path is None:
         return {}, {}, set()

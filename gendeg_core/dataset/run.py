@@ -242,6 +242,7 @@ def prepare(plan: Plan, output: Path) -> None:
             return
     elif output.is_dir() and any(entry.name != LOCK for entry in output.iterdir()):
         raise PlanError(f"{output} is in use by other files; choose an empty or new folder")
+    output.mkdir(parents=True, exist_ok=True)
     (output / "README.md").write_text(data_card(plan), encoding="utf-8")
     write_plan(path, plan.table)
 

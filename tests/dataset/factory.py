@@ -1,4 +1,4 @@
-"""A factory small enough for tests: drawn photos, an engine that takes milliseconds, a filter with one rule."""
+"""A factory small enough for tests: drawn photos, a fast engine, a filter with one rule."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def load_failing(options: EngineOptions, names: Iterable[str], device: str | Non
 
 
 def judge(target: torch.Tensor, degraded: torch.Tensor, degradation: Any, mu_obtained: float) -> Any:
-    """Refuses what is stronger than 0.2."""
-    reason = f"mu {mu_obtained:.2f} is above 0.2" if mu_obtained > 0.2 else ""
+    """Refuses what is stronger than 0.1."""
+    reason = f"mu {mu_obtained:.2f} is above 0.1" if mu_obtained > 0.1 else ""
     return SimpleNamespace(accepted=not reason, reason=reason, alignment=0.5, clipped=0.25)
 
 
