@@ -204,6 +204,8 @@ def _prepared_run(args: argparse.Namespace) -> tuple[Plan, ShardBuilder]:
         raise UsageError("the simulator engine takes no --weights and no --steps; drop them")
     if not Path(plan.settings.photos).is_dir():
         raise UsageError(f"the plan's photo folder {plan.settings.photos} is gone; name it with --photos")
+    if args.weights is not None and not args.weights.is_dir():
+        raise UsageError(f"there are no weights in {args.weights}; give a folder with converted weights")
     weights = None if args.weights is None else str(args.weights)
     return plan, ShardBuilder(str(args.output), EngineOptions(weights, sampling))
 

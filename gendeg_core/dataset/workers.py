@@ -140,8 +140,10 @@ def _work(builder: ShardBuilder, connection: Connection) -> None:
     """Main function of a worker: build, then make the shards that come in."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_leave_with_parent, daemon=True).start()
+    building = True
     try:
         steps = builder.steps()
+        building = False
         connection.send(None)
         while True:
             for event in steps(connection.recv()):
@@ -150,7 +152,8 @@ def _work(builder: ShardBuilder, connection: Connection) -> None:
         return
     except Exception as error:  # told to the parent, which stops the run with this sentence
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        connection.send(_Failed(first, isinstance(error, (PlanError, FileNotFoundError))))
+        wrong_weights = building and isinstance(error, OSError)
+        connection.send(_Failed(first, wrong_weights or isinstance(error, PlanError)))
 
 
 def _leave_with_parent() -> None:
