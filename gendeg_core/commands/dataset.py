@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,7 +133,7 @@ def run_plan_step(args: argparse.Namespace) -> int:
     return 0
 
 
-def _captions(path: Path | None) -> tuple[dict[str, str], dict[str, list[str]], set[str]]:
+def _captions(path: Path | None) -> tuple[dict[str, str], Mapping[str, Sequence[str]], set[str]]:
     """Captions, degradations that photos show already, and photos to leave out, from a captions file."""
     if path is None:
         return {}, {}, set()
@@ -252,11 +252,13 @@ def run_audit_step(args: argparse.Namespace) -> int:
 
     output = args.output or args.directory / "audit.html"
     try:
-        write_audit(args.directory, output)
+        numbers = write_audit(args.directory, output)
     except (ValueError, OSError) as error:
         raise UsageError(one_line(error)) from error
+    for check in numbers.checks:
+        _say(f"{'pass' if check.passed else 'FAIL'}  {check.name}: {check.finding}")
     sys.stdout.write(f"{output}\n")
-    return 0
+    return 0 if numbers.passed else 1
 
 
 def run_export_step(args: argparse.Namespace) -> int:
