@@ -100,11 +100,11 @@ def _projection(measured: dict[str, Status]) -> list[str]:
         "networks of the published size, 100 steps": published_flops(),
     }
     for name, flops in counted.items():
-        lines.append(
-            f"  {name}: {flops / 1e12:.2f} TFLOP per pair, counted; GPU days at what a GPU sustains:"
-        )
-        for sustained in SUSTAINED:
-            lines.append(f"    {sustained:4} TFLOP/s: {_on_several(flops * PAIRS / (sustained * 1e12))}")
+        lines.append(f"  {name}: {flops / 1e12:.2f} TFLOP per pair, counted; on GPUs that sustain")
+        lines += [
+            f"    {sustained:4} TFLOP/s: {_on_several(flops * PAIRS / (sustained * 1e12))}"
+            for sustained in SUSTAINED
+        ]
     return lines
 
 
