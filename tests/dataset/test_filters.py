@@ -157,6 +157,7 @@ def test_measures_of_a_hand_made_pair() -> None:
     degraded[:, 1, :5] = 0.0  # 15 of 300 values
     degraded[:, 2, :] = 0.53  # a change of 7.65 / 255
     target[2, 9, :], degraded[2, 9, :] = 1.0, 1.0  # white before
+    target[1, 8, :], degraded[1, 8, :] = 0.0, 0.0  # black before
     assert clipped_share(target, degraded) == pytest.approx(25 / 300)
     assert changed_share(target, degraded) == pytest.approx(15 / 100)
 
