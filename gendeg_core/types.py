@@ -38,6 +38,11 @@ class Degradation(StrEnum):
         """The name as written for people."""
         return self.value.replace("_", " ")
 
+    @property
+    def is_global(self) -> bool:
+        """Whether it changes the light of the whole photo smoothly; the others leave marks of their own."""
+        return self in (Degradation.HAZE, Degradation.LOW_LIGHT)
+
     @classmethod
     def parse(cls, name: str) -> Degradation:
         """The degradation called `name`; ValueError with the known names otherwise."""

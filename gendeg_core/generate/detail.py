@@ -22,7 +22,6 @@ from gendeg_core.types import Degradation, DegradationRequest
 if TYPE_CHECKING:
     from gendeg_core.generate.pipeline import GenDegPipeline, Guidance
 
-DETAILED = frozenset({Degradation.RAIN, Degradation.SNOW, Degradation.RAINDROP, Degradation.MOTION_BLUR})
 TILE, OVERLAP = 384, 64  # pixels
 
 
@@ -30,7 +29,7 @@ def detail_shapes(
     pipeline: GenDegPipeline, photo: tuple[int, int], base: tuple[int, int], degradation: Degradation
 ) -> list[tuple[int, int]]:
     """Sizes at which the photo is painted again, smallest first; empty when its base size is its own."""
-    if degradation not in DETAILED or min(photo) <= min(base):
+    if degradation.is_global or min(photo) <= min(base):
         return []
     return list(doublings(base, photo, pipeline.settings.detail_size))
 
@@ -92,7 +91,7 @@ def repaint(
             else:
                 base, painted = larger, item
         if pipeline.settings.match_intensity:
-            painted = match_intensity(base, painted, request.mu, request.sigma)
+            painted = match_intensity(base, painted, request)
     yield base, painted
 
 

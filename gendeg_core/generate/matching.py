@@ -8,65 +8,92 @@ gets close; small corrections remove what is left.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from gendeg_core.statistics import measure
+from gendeg_core.types import Degradation, DegradationRequest
 
-GAIN_RANGE = (0.4, 2.5)  # outside, the picture would no longer be the generator's
-CONTRAST_RANGE = (-0.7, 0.7)
 _TOLERANCE = 2e-4
 _ROUNDS = 6
 _HALVINGS = 7
-_WINDOW = 5  # pixels over which the strength of the difference is averaged
 
 
-def match_intensity(clean: Tensor, degraded: Tensor, mu: float, sigma: float) -> Tensor:
+@dataclass(frozen=True)
+class Limits:
+    """How far the difference may be rescaled before the picture would no longer be the generator's.
+
+    Args:
+        gain: least and largest factor on the difference.
+        contrast: least and largest exponent on its relative local strength.
+        window: side over which that strength is averaged, as a share of the short side.
+    """
+
+    gain: tuple[float, float]
+    contrast: tuple[float, float]
+    window: float
+
+
+# Marks get more or less even one by one. A veil or the dark gets uneven as light is: over wide areas.
+_MARKS = Limits(gain=(0.4, 2.5), contrast=(-0.7, 0.7), window=0.02)
+_VEIL = Limits(gain=(0.4, 2.5), contrast=(-0.7, 2.0), window=0.12)
+# More than all of the blur's difference would sharpen the other way round and draw contours.
+_BLUR = Limits(gain=(0.4, 1.3), contrast=(-0.7, 0.7), window=0.02)
+
+
+def limits(degradation: Degradation) -> Limits:
+    if degradation is Degradation.MOTION_BLUR:
+        return _BLUR
+    return _VEIL if degradation.is_global else _MARKS
+
+
+def match_intensity(clean: Tensor, degraded: Tensor, request: DegradationRequest) -> Tensor:
     """`degraded` with its difference from `clean` rescaled towards the asked mu and sigma.
+
+    mu is met unless the photo or the limits forbid it; sigma is approached as far as the limits allow.
 
     Args:
         clean, degraded: (3, H, W) in [0, 1].
-        mu: asked mean of the degradation map, met unless the photo or `GAIN_RANGE` forbids it.
-        sigma: asked standard deviation of the map, approached as far as `CONTRAST_RANGE` allows.
     """
     difference = degraded - clean
     if not difference.abs().max() > 0:
         return degraded
-    return match_mean(clean, clean + match_spread(clean, difference, mu, sigma), mu)
+    allowed = limits(request.degradation)
+    return match_mean(clean, match_spread(clean, difference, request, allowed), request.mu, allowed.gain)
 
 
-def match_spread(clean: Tensor, difference: Tensor, mu: float, sigma: float) -> Tensor:
-    """The difference times local strength ** contrast, the contrast found by bisection.
+def match_spread(clean: Tensor, difference: Tensor, request: DegradationRequest, allowed: Limits) -> Tensor:
+    """The difference times its relative local strength ** contrast, as strong on average as before.
 
-    Works at the size the images have; that is close enough to the published measure at 256 x 256.
+    The contrast is found by bisection at the size the images have; that is close enough to the published
+    measure at 256 x 256.
     """
-    pad = _WINDOW // 2
-    strength = difference.abs().mean(0)[None, None]
-    local = F.avg_pool2d(F.pad(strength, (pad,) * 4, mode="replicate"), _WINDOW, 1)[0]
-    relative = local / local.mean().clamp(min=1e-6) + 0.05  # the floor keeps untouched places untouched
+    relative = _relative_strength(difference, allowed.window)
+    strength = difference.abs().mean()
 
-    def rescaled(contrast: float) -> Tensor:
+    def reweighted(contrast: float) -> Tensor:
         weighted = difference * relative**contrast
-        gain = 1.0
-        for _ in range(2):  # clipping makes mu slightly sublinear in the gain
-            obtained = float(((clean + gain * weighted).clamp(0, 1) - clean).abs().mean())
-            gain = min(max(gain * mu / max(obtained, 1e-6), 0.1), 10.0)
-        return gain * weighted
+        return weighted * (strength / weighted.abs().mean())
 
     def spread(candidate: Tensor) -> float:
-        return float(((clean + candidate).clamp(0, 1) - clean).abs().std(correction=0))
+        gain, change = 1.0, candidate.abs()
+        for _ in range(3):  # clipping makes mu slightly sublinear in the gain
+            change = ((clean + gain * candidate).clamp(0, 1) - clean).abs()
+            gain = _within(allowed.gain, gain * request.mu / max(float(change.mean()), 1e-6))
+        return float(((clean + gain * candidate).clamp(0, 1) - clean).abs().std(correction=0))
 
-    low, high = CONTRAST_RANGE
+    low, high = allowed.contrast
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if spread(rescaled(middle)) < sigma else (low, middle)
-    return rescaled((low + high) / 2)
+        low, high = (middle, high) if spread(reweighted(middle)) < request.sigma else (low, middle)
+    return reweighted((low + high) / 2)
 
 
-def match_mean(clean: Tensor, degraded: Tensor, mu: float) -> Tensor:
-    """`degraded` with its difference from `clean` scaled so that mu, measured as published, is `mu`."""
-    difference = degraded - clean
-    gain, best, best_error = 1.0, degraded.clamp(0, 1), float("inf")
+def match_mean(clean: Tensor, difference: Tensor, mu: float, allowed: tuple[float, float]) -> Tensor:
+    """`clean` plus the difference times the gain at which mu, measured as published, is `mu`."""
+    gain, best, best_error = 1.0, (clean + difference).clamp(0, 1), float("inf")
     for _ in range(_ROUNDS):
         candidate = (clean + gain * difference).clamp(0, 1)
         obtained, _ = measure(clean, candidate)
@@ -74,5 +101,18 @@ def match_mean(clean: Tensor, degraded: Tensor, mu: float) -> Tensor:
             best, best_error = candidate, abs(obtained - mu)
         if best_error < _TOLERANCE or obtained == 0:
             break
-        gain = min(max(gain * mu / obtained, GAIN_RANGE[0]), GAIN_RANGE[1])
+        gain = _within(allowed, gain * mu / obtained)
     return best
+
+
+def _relative_strength(difference: Tensor, window: float) -> Tensor:
+    """(1, H, W) the difference's strength around each pixel over its mean."""
+    side = max(2 * round(window * min(difference.shape[-2:]) / 2) + 1, 3)
+    local = difference.abs().mean(0)[None, None]
+    for _ in range(2):  # two passes make the averaged areas round
+        local = F.avg_pool2d(F.pad(local, (side // 2,) * 4, mode="replicate"), side, 1)
+    return local[0] / local.mean().clamp(min=1e-6) + 0.05  # the floor keeps untouched places untouched
+
+
+def _within(limits_: tuple[float, float], value: float) -> float:
+    return min(max(value, limits_[0]), limits_[1])

@@ -367,7 +367,7 @@ class GenDegPipeline(DiffusionPipeline):
             reference = source.round_trip()[:, :height, :width]
         degraded = ((painted + 1) / 2)[:, :height, :width].cpu()
         if self.settings.match_intensity:
-            degraded = match_intensity(base, degraded, request.mu, request.sigma)
+            degraded = match_intensity(base, degraded, request)
         target = photo if corrected else torch.cat([r for _, r in enlarge(photo, base, reference)], 1)
         for item in repaint(self, photo.float(), reference, degraded, request, guidance):
             if item is None:

@@ -8,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gendeg_core.generate.full_size import LONGEST, base_shape, enlarge, resize, transferred_detail
-from gendeg_core.generate.matching import match_intensity, match_mean
 from gendeg_core.generate.tiles import Blend, doublings, tile_starts, tile_windows
-from gendeg_core.statistics import measure
 
 
 def texture(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -108,33 +106,3 @@ def test_tiles_of_different_brightness_fade_into_each_other():
 )
 def test_sizes_double_up_to_the_photo_or_the_limit(large, most, expected):
     assert list(doublings((256, 341), large, most)) == expected
-
-
-def test_matching_the_mean_scales_the_difference():
-    clean = texture(64, 64) * 0.5 + 0.2
-    matched = match_mean(clean, clean + 0.1, 0.15)
-    assert abs(measure(clean, matched)[0] - 0.15) < 1e-3
-    assert torch.allclose(matched - clean, torch.full_like(clean, 0.15), atol=2e-3)
-
-
-def test_matching_the_mean_never_exceeds_its_range_of_gains():
-    clean = torch.full((3, 32, 32), 0.5)
-    assert torch.allclose(match_mean(clean, clean + 0.01, 0.3), clean + 0.025, atol=1e-6)
-
-
-@pytest.mark.parametrize("sigma", [0.04, 0.06, 0.08])
-def test_matching_moves_sigma_by_making_the_difference_more_or_less_uneven(sigma):
-    """Three grey veils side by side, 0.02, 0.1 and 0.2 strong: mu 0.107, sigma 0.074 before matching."""
-    clean = texture(256, 256) * 0.3 + 0.2
-    veil = torch.cat([torch.full((3, 256, w), s) for w, s in ((85, 0.02), (86, 0.1), (85, 0.2))], 2)
-    matched = match_intensity(clean, clean + veil, 0.1, sigma)
-    mu, obtained = measure(clean, matched)
-    assert abs(mu - 0.1) < 1e-3
-    assert abs(obtained - sigma) < 2e-3
-    columns = (matched - clean).mean((0, 1))
-    assert columns[20] < columns[128] < columns[230]
-
-
-def test_matching_leaves_an_untouched_photo_alone():
-    clean = texture(32, 32)
-    assert torch.equal(match_intensity(clean, clean, 0.3, 0.1), clean)
