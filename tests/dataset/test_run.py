@@ -268,7 +268,7 @@ print(max(size for done, size in sizes.items() if done > 1800), progress.done)
 
 
 def test_memory_does_not_grow_over_two_thousand_items(tmp_path):
-    photos = draw_photos(tmp_path / "photos", 25, side=160)
+    photos = draw_photos(tmp_path / "photos", 25, side=96)
     settings = PlanSettings(str(photos), per_image=80, photos_per_shard=5)
     write_plan(tmp_path / "plan.parquet", make_plan(settings))
     early, late, done = finished_by(MEMORY, tmp_path / "plan.parquet", tmp_path / "out").split()
