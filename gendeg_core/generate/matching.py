@@ -38,14 +38,10 @@ class Limits:
 
 # Marks get more or less even one by one. A veil or the dark gets uneven as light is: over wide areas.
 _MARKS = Limits(gain=(0.4, 2.5), contrast=(-0.7, 0.7), window=0.02)
-_VEIL = Limits(gain=(0.4, 2.5), contrast=(-0.7, 2.0), window=0.12)
-# More than all of the blur's difference would sharpen the other way round and draw contours.
-_BLUR = Limits(gain=(0.4, 1.3), contrast=(-0.7, 0.7), window=0.02)
+_VEIL = Limits(gain=(0.4, 2.5), contrast=(-0.7, 1.2), window=0.12)
 
 
 def limits(degradation: Degradation) -> Limits:
-    if degradation is Degradation.MOTION_BLUR:
-        return _BLUR
     return _VEIL if degradation.is_global else _MARKS
 
 
