@@ -5,6 +5,7 @@ python -m train.export runs/embedded/weights assets/weights/gendeg
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -45,8 +46,17 @@ def main(config: ExportConfig) -> None:
     if config.detail_size >= 0:
         pipeline.register_to_config(detail_size=config.detail_size)
     pipeline.save_pretrained(config.output, safe_serialization=True)
+    for path in config.output.rglob("*.json"):
+        drop_origin(path)
     size = sum(path.stat().st_size for path in config.output.rglob("*.safetensors"))
     print(f"{config.output}: {size / 1e6:.1f} MB")
+
+
+def drop_origin(path: Path) -> None:
+    """Take out of a configuration where on this machine it was loaded from."""
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(settings, dict) and settings.pop("_name_or_path", None) is not None:
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
