@@ -1,4 +1,4 @@
-"""The named endpoints that programs call: /degrade, /sample_intensity, /sweep, /all_six.
+"""The named endpoints that programs call: /degrade, /sample_intensity, /sweep, /all_six, /make_dataset.
 
 They hang on components nobody sees, because those carry types, ranges and the handling of files into the
 documentation that the page and `gradio_client` show.
@@ -10,15 +10,17 @@ import inspect
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from app import engines, grids, synthesis
+from app import dataset, engines, grids, synthesis
 from app.refusals import in_sentences
 from app.session import PREVIEW_SIDES, open_photo
 from app.settings import Job, file_stem, read_job, whole_number
+from gendeg_core.dataset.run import RunProgress
 from gendeg_core.images import write_photo
 from gendeg_core.synthesize import ENGINES
 from gendeg_core.types import MU_MAX, SIGMA_MAX, Degradation, DegradationResult
@@ -132,6 +134,44 @@ def all_six(
     yield from _previews(photo, grids.all_six_jobs(read_job("haze", mu, sigma, seed, caption, engine, steps)))
 
 
+@in_sentences
+def make_dataset(
+    photos: list[str] | None = None,
+    degradations: list[str] = KINDS,
+    engine: str = "gendeg",
+    seed: int = 7,
+    per_image: int | None = None,
+    size: int = dataset.SIZES[0],
+) -> Iterator[tuple[str | None, str | None, dict[str, Any]]]:
+    """Make a small data set of clean and degraded pairs, with its audit.
+
+    Args:
+        photos: at most 24 clean photos; leave out for the built-in examples.
+        degradations: any of haze, rain, snow, motion_blur, low_light and raindrop.
+        engine: gendeg or simulator.
+        seed: same seed, same data set.
+        per_image: pictures per photo, 1 to 12; leave out for one of each degradation.
+        size: short side of the pictures in pixels, 256 or 512.
+
+    Returns:
+        A zip (Parquet shards, card, plan, audit), the audit report as HTML, and a record: done, total,
+        rejected and, at the end, passed and the audit's checks. Until the end there is only the record.
+    """
+    order = dataset.read_order(photos or None, degradations, engine, seed, per_image, size)
+    with dataset.temporary_folder() as folder:
+        for item in dataset.make_dataset(order, Path(folder), lambda: False):
+            if isinstance(item, dataset.Finished):
+                checks = [asdict(check) for check in item.audit.checks]
+                record = _counts(item.progress) | {"passed": item.audit.passed, "checks": checks}
+                yield str(item.archive), str(item.report), record
+            else:
+                yield None, None, _counts(item)
+
+
+def _counts(progress: RunProgress) -> dict[str, Any]:
+    return {"done": progress.done, "total": progress.total, "rejected": progress.rejected}
+
+
 def _previews(photo: str | None, jobs: list[Job]) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:
     """Pictures from the small copy, one job after the other; only the complete list is handed out."""
     opened = open_photo(_given(photo))
@@ -187,11 +227,20 @@ def add_endpoints() -> None:
         _endpoint(degrade, [photo, degradation, mu, sigma, seed, *tail], [picture, record])
         _endpoint(sample_intensity, [degradation, draw_seed], drawn)
         _endpoint(sweep, [photo, degradation, seed, columns, rows, *tail], [pictures, records])
+        photos = gr.File(label="photos", file_count="multiple", type="filepath")
+        kinds = gr.CheckboxGroup(KINDS, value=KINDS, label="degradations")
+        per_image = gr.Number(None, precision=0, label="pictures per photo")
+        size = gr.Dropdown(list(dataset.SIZES), value=dataset.SIZES[0], label="short side in pixels")
+        archive, report = gr.File(label="data set"), gr.File(label="audit report")
         _endpoint(all_six, [photo, mu, sigma, seed, *tail], [pictures, records])
+        asked: list[Any] = [photos, kinds, engine, seed, per_image, size]
+        _endpoint(make_dataset, asked, [archive, report, record], lane="dataset", limit=1)
 
 
-def _endpoint(function: Any, inputs: list[Any], outputs: list[Any]) -> None:
+def _endpoint(
+    function: Any, inputs: list[Any], outputs: list[Any], *, lane: str = "api", limit: int = 2
+) -> None:
     gr.Button().click(
         function, inputs, outputs, api_name=function.__name__, api_description=inspect.getdoc(function),
-        concurrency_id="api", concurrency_limit=2,
+        concurrency_id=lane, concurrency_limit=limit,
     )  # fmt: skip

@@ -24,7 +24,7 @@ import threading  # noqa: E402
 import gradio as gr  # noqa: E402
 
 from app import api, engines, zerogpu  # noqa: E402
-from app.tabs import synthesize  # noqa: E402
+from app.tabs import dataset, synthesize  # noqa: E402
 from app.theme import STYLE_SHEET, theme  # noqa: E402
 
 MASTHEAD = """<div id="masthead"><h1>GenDeg Studio</h1>
@@ -39,6 +39,8 @@ def build_demo() -> gr.Blocks:
         gr.HTML(MASTHEAD)
         with gr.Tab("Synthesize", id="synthesize", elem_id="synthesize_tab"):
             synthesize.build(demo)
+        with gr.Tab("Dataset", id="dataset", elem_id="dataset_tab"):
+            dataset.build()
         api.add_endpoints()
     demo.queue(max_size=64, default_concurrency_limit=4)
     return demo

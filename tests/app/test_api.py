@@ -46,9 +46,9 @@ def call(client: Client, path: Path, **changes: object) -> tuple[str, dict[str, 
     return client.predict(**arguments, api_name="/degrade")
 
 
-def test_only_the_four_endpoints_are_public(client: Client) -> None:
+def test_only_the_named_endpoints_are_public(client: Client) -> None:
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(named) == {"/degrade", "/sample_intensity", "/sweep", "/all_six"}
+    assert set(named) == {"/degrade", "/sample_intensity", "/sweep", "/all_six", "/make_dataset"}
     parameters = [parameter["parameter_name"] for parameter in named["/degrade"]["parameters"]]
     assert parameters == ["photo", "degradation", "mu", "sigma", "seed", "caption", "engine", "steps"]
     assert "same seed, same picture" in json.dumps(named["/degrade"])
