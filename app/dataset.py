@@ -10,10 +10,11 @@ import io
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -139,8 +140,9 @@ def make_dataset(order: Order, folder: Path, stopped: Callable[[], bool]) -> Ite
     output = folder / "dataset"
     progress = None
     try:
-        steps = run_plan(read_plan(folder / PLAN), output, ShardBuilder("", load=loader(stopped)), workers=0)
-        with closing(steps):
+        builder = ShardBuilder("", load=loader(stopped))
+        steps = run_plan(read_plan(folder / PLAN), output, builder, workers=0)
+        with closing(cast("Generator[RunProgress]", steps)):  # its threads end before the folder goes
             for progress in steps:
                 yield progress
                 if stopped():

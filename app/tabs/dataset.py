@@ -92,9 +92,9 @@ def _controls() -> tuple[gr.File, gr.Radio, list[Any], gr.Button]:
             info="Same seed, same data set.", min_width=140,
         )  # fmt: skip
         per_image = gr.Dropdown(
-            [("one of each degradation", EACH), *((str(n), n) for n in range(1, MOST_PER_IMAGE + 1))],
+            [("one of each", EACH), *((str(n), n) for n in range(1, MOST_PER_IMAGE + 1))],
             value=EACH, label="pictures per photo", elem_id="dataset_per_image", min_width=140,
-            info="Fewer draws which.",
+            info="Fewer than degradations: drawn.",
         )  # fmt: skip
     size = gr.Radio(
         [(f"{side} px", side) for side in SIZES], value=SIZES[0], label="Picture size (short side)",
