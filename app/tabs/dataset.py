@@ -163,7 +163,9 @@ def _where(progress: RunProgress) -> dict[str, Any]:
     text = f"{progress.done} of {progress.total} pictures"
     if progress.done == progress.total:
         return say(f"{text}; auditing them", 1)
-    if progress.seconds_left is not None:
+    if not progress.done:
+        text += "; the count moves photo by photo"
+    elif progress.seconds_left is not None:
         text += f", {progress.per_second:.2g} a second, about {progress.seconds_left:.0f} s left"
     return say(text, progress.done / progress.total)
 
