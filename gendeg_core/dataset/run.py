@@ -9,8 +9,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -176,14 +176,18 @@ def run_plan(
         yield tally.progress()
         if not pending:
             return
-        for event in _events(builder, pending, workers, ray):
-            finished = tally.count(event)
-            yield tally.progress(finished)
+        try:
+            with closing(_events(builder, pending, workers, ray)) as events:
+                for event in events:
+                    finished = tally.count(event)
+                    yield tally.progress(finished)
+        finally:
+            remove_unfinished(output)  # what workers were writing when they were stopped
 
 
 def _events(
     builder: ShardBuilder, pending: list[int], workers: int | None, ray: str | None
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     if ray is not None:
         return _on_ray(builder, pending, ray, workers)
     if workers == 0:
@@ -193,7 +197,7 @@ def _events(
     return events_of_workers(builder, pending, workers)
 
 
-def _here(builder: ShardBuilder, pending: list[int]) -> Iterator[Event]:
+def _here(builder: ShardBuilder, pending: list[int]) -> Generator[Event, None, None]:
     import torch
 
     threads = torch.get_num_threads()
@@ -205,7 +209,9 @@ def _here(builder: ShardBuilder, pending: list[int]) -> Iterator[Event]:
         torch.set_num_threads(threads)
 
 
-def _on_ray(builder: ShardBuilder, pending: list[int], address: str, workers: int | None) -> Iterator[Event]:
+def _on_ray(
+    builder: ShardBuilder, pending: list[int], address: str, workers: int | None
+) -> Generator[Event, None, None]:
     from gendeg_core.dataset.ray_run import RayError, shards_on_ray
 
     # The workers of a cluster were started in some other folder.

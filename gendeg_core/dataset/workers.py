@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,9 @@ def devices() -> list[str]:
     return ["cpu"] * cores
 
 
-def events_of_workers(builder: ShardBuilder, shards: list[int], workers: int | None) -> Iterator[Event]:
+def events_of_workers(
+    builder: ShardBuilder, shards: list[int], workers: int | None
+) -> Generator[Event, None, None]:
     """Make `shards` in `workers` processes (None: one per device); yields what they report.
 
     Closing the iterator ends the processes.

@@ -173,6 +173,8 @@ def test_a_real_ctrl_c_stops_parent_and_workers(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # its own group, as behind a terminal
+        # A shell that starts the tests in the background has them ignore Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert running.stdout is not None
     first = json.loads(running.stdout.readline())

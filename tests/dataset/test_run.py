@@ -66,7 +66,7 @@ while True:
             pass
         os._exit(0)
     if kills < 10:
-        time.sleep(lengths.uniform(0.02, 0.6))
+        time.sleep(lengths.uniform(0.02, 0.25))
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if not os.WIFSIGNALED(status):
