@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -361,8 +362,11 @@ def _locked(output: Path) -> Iterator[None]:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # no such locks on this system; the user has to take care
-            pass
+        except ImportError:
+            warnings.warn(
+                f"this system has no file locks; take care that no second run works on {output}",
+                stacklevel=2,
+            )
         except OSError as error:
             raise RunError(f"another run works on {output}; wait for it or stop it") from error
         yield

@@ -16,6 +16,7 @@ from torch import Tensor
 from gendeg_core.statistics import measure
 from gendeg_core.types import Degradation, DegradationRequest
 
+GAIN_RANGE = (0.4, 2.5)  # of the difference; outside, the picture would no longer be the generator's
 _TOLERANCE = 2e-4
 _ROUNDS = 6
 _HALVINGS = 7
@@ -26,19 +27,17 @@ class Limits:
     """How far the difference may be rescaled before the picture would no longer be the generator's.
 
     Args:
-        gain: least and largest factor on the difference.
         contrast: least and largest exponent on its relative local strength.
         window: side over which that strength is averaged, as a share of the short side.
     """
 
-    gain: tuple[float, float]
     contrast: tuple[float, float]
     window: float
 
 
 # Marks get more or less even one by one. A veil or the dark gets uneven as light is: over wide areas.
-_MARKS = Limits(gain=(0.4, 2.5), contrast=(-0.7, 0.7), window=0.02)
-_VEIL = Limits(gain=(0.4, 2.5), contrast=(-0.7, 1.2), window=0.12)
+_MARKS = Limits(contrast=(-0.7, 0.7), window=0.02)
+_VEIL = Limits(contrast=(-0.7, 1.2), window=0.12)
 
 
 def limits(degradation: Degradation) -> Limits:
@@ -57,7 +56,7 @@ def match_intensity(clean: Tensor, degraded: Tensor, request: DegradationRequest
     if not difference.abs().max() > 0:
         return degraded
     allowed = limits(request.degradation)
-    return match_mean(clean, match_spread(clean, difference, request, allowed), request.mu, allowed.gain)
+    return match_mean(clean, match_spread(clean, difference, request, allowed), request.mu)
 
 
 def match_spread(clean: Tensor, difference: Tensor, request: DegradationRequest, allowed: Limits) -> Tensor:
@@ -77,7 +76,7 @@ def match_spread(clean: Tensor, difference: Tensor, request: DegradationRequest,
         gain, change = 1.0, candidate.abs()
         for _ in range(3):  # clipping makes mu slightly sublinear in the gain
             change = ((clean + gain * candidate).clamp(0, 1) - clean).abs()
-            gain = _within(allowed.gain, gain * request.mu / max(float(change.mean()), 1e-6))
+            gain = _within_range(gain * request.mu / max(float(change.mean()), 1e-6))
         return float(((clean + gain * candidate).clamp(0, 1) - clean).abs().std(correction=0))
 
     low, high = allowed.contrast
@@ -87,7 +86,7 @@ def match_spread(clean: Tensor, difference: Tensor, request: DegradationRequest,
     return reweighted((low + high) / 2)
 
 
-def match_mean(clean: Tensor, difference: Tensor, mu: float, allowed: tuple[float, float]) -> Tensor:
+def match_mean(clean: Tensor, difference: Tensor, mu: float) -> Tensor:
     """`clean` plus the difference times the gain at which mu, measured as published, is `mu`."""
     gain, best, best_error = 1.0, (clean + difference).clamp(0, 1), float("inf")
     for _ in range(_ROUNDS):
@@ -97,7 +96,7 @@ def match_mean(clean: Tensor, difference: Tensor, mu: float, allowed: tuple[floa
             best, best_error = candidate, abs(obtained - mu)
         if best_error < _TOLERANCE or obtained == 0:
             break
-        gain = _within(allowed, gain * mu / obtained)
+        gain = _within_range(gain * mu / obtained)
     return best
 
 
@@ -110,5 +109,5 @@ def _relative_strength(difference: Tensor, window: float) -> Tensor:
     return local[0] / local.mean().clamp(min=1e-6) + 0.05  # the floor keeps untouched places untouched
 
 
-def _within(limits_: tuple[float, float], value: float) -> float:
-    return min(max(value, limits_[0]), limits_[1])
+def _within_range(gain: float) -> float:
+    return min(max(gain, GAIN_RANGE[0]), GAIN_RANGE[1])

@@ -23,8 +23,7 @@ from gendeg_core.statistics import draw_intensity, measure_uint8, published_hist
 from gendeg_core.types import Degradation, DegradationRequest
 from train.common.photos import PhotoRecord, read_crop
 
-GLOBAL = frozenset({Degradation.HAZE, Degradation.LOW_LIGHT})
-CANDIDATES = 6  # simulations compared per pair of these
+CANDIDATES = 6  # simulations compared per pair of a global degradation
 
 
 class Pair(TypedDict):
@@ -70,7 +69,7 @@ class SimulatedPairs(PairSource):
         clean = read_crop(record, self.size, rng)
         drawn = draw_intensity(kinds[kind], rng)
         mu = drawn.mu
-        if kinds[kind] in GLOBAL and rng.random() >= self.uniform:
+        if kinds[kind].is_global and rng.random() >= self.uniform:
             request = DegradationRequest(kinds[kind], mu, drawn.sigma, int(rng.integers(2**62)), "")
             made = simulate(clean, request, candidates=CANDIDATES)
             return _pair(to_uint8(clean), to_uint8(made.degraded), kind, record.caption)
