@@ -66,15 +66,15 @@ class Pane:
 
 def drops(clean: Tensor, generator: torch.Generator) -> Render:
     """Drops in focus: inverted sharp views, dark rims, highlights (Halimeh & Roser 2009)."""
-    largest = uniform(generator, 0.02, 0.085)
+    largest = uniform(generator, 0.035, 0.12)
     cover = log_uniform(generator, 0.05, 1.8)
-    discs = _scatter_drops(clean, generator, cover, (largest / 8, largest), (0.06, 0.25))
-    backlit = chance(generator, 0.35)  # drops before dark trees gather the light of the whole sky
+    discs = _scatter_drops(clean, generator, cover, (largest / 3.5, largest), (0.06, 0.2))
+    backlit = chance(generator, 0.2)  # drops before dark trees gather the light of the whole sky
     optics = Optics(
         view=uniform(generator, 2, 7),
         gain=uniform(generator, 0.75, 1.25),
         lift=uniform(generator, 0.15, 0.5) if backlit else uniform(generator, -0.05, 0.2),
-        rim=uniform(generator, 0.2, 0.9),
+        rim=uniform(generator, 0.4, 0.9),
         glint=uniform(generator, 0.1, 0.9),
         opacity=uniform(generator, 0.85, 1.0),
         sharpness=VIEW_SIZE,
@@ -84,9 +84,9 @@ def drops(clean: Tensor, generator: torch.Generator) -> Render:
 
 def blurred_drops(clean: Tensor, generator: torch.Generator) -> Render:
     """Drops close to the lens, out of focus: soft patches of smeared light (Qian et al. 2018)."""
-    largest = uniform(generator, 0.03, 0.11)
+    largest = uniform(generator, 0.05, 0.13)
     cover = log_uniform(generator, 0.1, 2.0)
-    discs = _scatter_drops(clean, generator, cover, (largest / 5, largest), (0.35, 1.0))
+    discs = _scatter_drops(clean, generator, cover, (largest / 3, largest), (0.25, 0.7))
     backlit = chance(generator, 0.2)  # rare: pale blobs all over the photo read as snow
     optics = Optics(
         view=uniform(generator, 1, 5),
@@ -103,7 +103,7 @@ def blurred_drops(clean: Tensor, generator: torch.Generator) -> Render:
 def running(clean: Tensor, generator: torch.Generator) -> Render:
     """Water running down: winding trails that end in a heavy drop, among small resting drops."""
     discs, upright = _trails(clean, generator)
-    resting = _scatter_drops(clean, generator, log_uniform(generator, 0.02, 0.6), (0.004, 0.03), (0.1, 0.5))
+    resting = _scatter_drops(clean, generator, log_uniform(generator, 0.02, 0.6), (0.012, 0.05), (0.08, 0.3))
     discs = Discs(*(torch.cat(pair) for pair in zip(_fields(discs), _fields(resting), strict=True)))
     upright = torch.cat((upright, torch.zeros(len(resting.y))))
     optics = Optics(
@@ -170,7 +170,7 @@ def _trails(clean: Tensor, generator: torch.Generator) -> tuple[Discs, Tensor]:
     trails = max(1, round(log_uniform(generator, 3, 40) * wide))
     links = 48
     length = uniforms(generator, trails, 0.1, 0.9) * tall
-    head = uniforms(generator, trails, 0.012, uniform(generator, 0.02, 0.06))
+    head = uniforms(generator, trails, 0.02, uniform(generator, 0.03, 0.07))
     t = torch.linspace(0, 1, links)[None]  # from the top of the trail to the drop
     y = uniforms(generator, trails, 0.1, 1.15)[:, None] * tall + (t - 1) * length[:, None]
     wander = torch.randn(trails, links, generator=generator).cumsum(1)
