@@ -18,7 +18,7 @@ from gendeg_core.types import Degradation
 from tests.train.drawn import PHOTOS, NoisePairs, draw_photo
 from tests.train.test_resume import start_and_kill
 from train.common import pool as pools
-from train.common.data import as_batch, batches, pair_source, parse_pairs
+from train.common.data import as_batch, batches, pair_source, parse_emphasis, parse_pairs
 from train.common.errors import UsageError
 from train.common.latents import LatentPool, encode_pairs
 from train.common.options import RunOptions
@@ -248,3 +248,28 @@ def test_cached_latents_are_resumed_and_belong_to_one_vae(
     other.encoder.conv_in.weight.data += 0.1
     LatentPool(pool, other, tmp_path, accelerator)
     assert len(list(tmp_path.glob("latents-*"))) == 2
+
+
+# ------------------------------------------------------------------ emphasis
+
+
+def test_an_emphasised_degradation_is_simulated_more_often(photos: tuple[Path, Path]) -> None:
+    turns = parse_emphasis(["raindrop=5", "haze=0"])
+    source = SimulatedPairs(list_photos(*photos), 32, turns)
+    kinds = [list(Degradation)[source.pair(0, k)["degradation"]] for k in range(18)]
+    assert {kind: kinds.count(kind) for kind in Degradation} == {
+        **dict.fromkeys(Degradation, 2),
+        Degradation.RAINDROP: 10,
+        Degradation.HAZE: 0,
+    }
+
+
+@pytest.mark.parametrize("option", ["fog=2", "haze", "haze=-1", "haze=1.5"])
+def test_an_emphasis_that_means_nothing_is_refused(option: str) -> None:
+    with pytest.raises(UsageError, match="is not DEGRADATION=TIMES"):
+        parse_emphasis([option])
+
+
+def test_an_emphasis_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="leaves no degradation"):
+        parse_emphasis([f"{kind}=0" for kind in Degradation])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def pair_source(options: RunOptions) -> PairSource:
     weights: list[float] = []
     if options.photos is not None:
         photos = list_photos(options.photos, options.captions, border=options.border)
-        sources.append(SimulatedPairs(photos, options.size))
+        sources.append(SimulatedPairs(photos, options.size, parse_emphasis(options.emphasis)))
         weights.append(options.simulated_weight)
     for option in options.pairs:
         degradation, path, weight = parse_pairs(option)
@@ -76,6 +76,23 @@ def parse_pairs(option: str) -> tuple[Degradation | None, Path, float]:
     if not 0 <= weight < float("inf"):
         raise UsageError(f"--pairs {option!r}: the weight must be a number from 0 up")
     return degradation, Path(first), weight
+
+
+def parse_emphasis(options: Sequence[str]) -> list[Degradation]:
+    """The degradations in turn, each as often as DEGRADATION=TIMES says, once without."""
+    times = dict.fromkeys(Degradation, 1)
+    for option in options:
+        name, _, number = option.partition("=")
+        if name not in list(Degradation) or not number.isdecimal():
+            known = ", ".join(Degradation)
+            raise UsageError(
+                f"--emphasis {option!r} is not DEGRADATION=TIMES with a whole number and one of {known}"
+            )
+        times[Degradation(name)] = int(number)
+    turns = [degradation for degradation, number in times.items() for _ in range(number)]
+    if not turns:
+        raise UsageError("--emphasis leaves no degradation; give one of them a number above 0")
+    return turns
 
 
 def pooled(options: RunOptions, source: PairSource, vae: Any, accelerator: Accelerator) -> PairSource:

@@ -23,6 +23,7 @@ class RunOptions:
         pairs: existing pairs as PATH, PATH=WEIGHT, DEGRADATION=PATH or DEGRADATION=PATH=WEIGHT: what
             `dataset run` wrote, GenDS, or folders lq and gt.
         simulated_weight: weight of the simulators beside the stored pairs.
+        emphasis: DEGRADATION=TIMES: simulate this degradation so many times as often as one not named.
         border: pixels cut off every photo's edge.
         size: side of the square crops in pixels.
         pool: make this many pairs once and keep them in the run folder; 0 makes each pair when it is needed.
@@ -36,6 +37,7 @@ class RunOptions:
     captions: Path | None = None
     pairs: tuple[str, ...] = ()
     simulated_weight: float = 1.0
+    emphasis: tuple[str, ...] = ()
     border: int = 0
     size: int = 256
     pool: int = 0

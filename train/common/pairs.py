@@ -53,18 +53,20 @@ class SimulatedPairs(PairSource):
     Args:
         photos: clean photos.
         size: side of the square crop in pixels.
+        turns: the degradations in turn; one that stands there twice is simulated twice as often.
         uniform: share of pairs whose mu is uniform over the published range instead, so that the sparse
             ends of the histogram are seen too.
     """
 
     photos: Sequence[PhotoRecord]
     size: int
+    turns: Sequence[Degradation] = tuple(Degradation)
     uniform: float = 0.35
 
     def pair(self, seed: int, k: int) -> Pair:
         rng = np.random.default_rng(sample_seed(seed, k))
         kinds = list(Degradation)
-        kind = k % len(kinds)
+        kind = kinds.index(self.turns[k % len(self.turns)])
         record = self.photos[int(rng.integers(len(self.photos)))]
         clean = read_crop(record, self.size, rng)
         drawn = draw_intensity(kinds[kind], rng)
