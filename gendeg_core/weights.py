@@ -48,6 +48,15 @@ def digests(folder: Path) -> dict[str, str]:
     return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
 
 
+def folder_identity(folder: Path) -> str:
+    """Name of the folder and the first 12 hex digits of the SHA-256 over its weights, in path order."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(path.read_bytes())
+    return f"{folder.name}@{digest.hexdigest()[:12]}"
+
+
 def read_record(folder: Path) -> WeightsRecord:
     """The record of one folder of weights.
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
-from gendeg_core.generate.loading import pick_device
+from gendeg_core.device import pick_device
 
 LONGEST = 40  # tokens of a caption
 

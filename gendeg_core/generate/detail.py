@@ -15,8 +15,8 @@ from torch import Tensor
 
 from gendeg_core.generate.full_size import enlarge, pad_to_multiple, resize, size_of
 from gendeg_core.generate.matching import match_intensity
-from gendeg_core.generate.tiles import Blend, doublings, tile_windows
 from gendeg_core.seeds import sample_seed, torch_generator
+from gendeg_core.tiles import Blend, doublings, tile_windows
 from gendeg_core.types import Degradation, DegradationRequest
 
 if TYPE_CHECKING:

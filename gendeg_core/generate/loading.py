@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,26 +10,12 @@ import diffusers.utils.logging
 import torch
 import transformers.utils.logging
 
+from gendeg_core.device import pick_device
 from gendeg_core.generate.pipeline import GenDegPipeline
 from gendeg_core.paths import WEIGHTS
+from gendeg_core.weights import folder_identity
 
 SHIPPED = WEIGHTS / "gendeg"
-
-
-def pick_device() -> torch.device:
-    """CUDA if there is one, else Apple's MPS, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def folder_identity(folder: Path) -> str:
-    """Name of the folder and the first 12 hex digits of the SHA-256 over its weights, in path order."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(path.read_bytes())
-    return f"{folder.name}@{digest.hexdigest()[:12]}"
 
 
 def load_pipeline(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gendeg_core.generate.full_size import LONGEST, base_shape, enlarge, resize, transferred_detail
-from gendeg_core.generate.tiles import Blend, doublings, tile_starts, tile_windows
+from gendeg_core.tiles import Blend, doublings, tile_starts, tile_windows
 
 
 def texture(height: int, width: int, seed: int = 0) -> torch.Tensor:

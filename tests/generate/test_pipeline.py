@@ -6,10 +6,11 @@ import diffusers
 import pytest
 import torch
 
-from gendeg_core.generate.loading import folder_identity, load_pipeline
+from gendeg_core.generate.loading import load_pipeline
 from gendeg_core.generate.pipeline import GenDegPipeline, Guidance
 from gendeg_core.statistics import degradation_map, measure
 from gendeg_core.types import Degradation, DegradationRequest, Progress
+from gendeg_core.weights import folder_identity
 from tests.generate.tiny import shipped_kind, stable_diffusion_kind
 
 ALL = list(Degradation)
