@@ -77,6 +77,11 @@ class PairReader(abc.ABC):
     def entry(self, k: int) -> PairEntry:
         """Pair number k, 0 <= k < len, not yet decoded."""
 
+    def kinds(self) -> np.ndarray:
+        """(len,) position in list(Degradation) of every pair."""
+        order = list(Degradation)
+        return np.array([order.index(self.entry(k).degradation) for k in range(len(self))], np.int64)
+
     def __getitem__(self, k: int) -> StoredPair:
         if not 0 <= k < len(self):
             raise IndexError(f"pair {k} of {len(self)}")

@@ -146,6 +146,19 @@ class ParquetPairs(PairReader):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def kinds(self) -> np.ndarray:
+        """Position in list(Degradation) of every pair; no image is read."""
+        names: list[str | None] = []
+        for file in self.files:
+            with _opened(file) as table:
+                column = _layout(file, table.schema_arrow).degradation
+                names += table.read([column])[column].to_pylist()
+        order = {name: _position(name) for name in set(names)}
+        kinds = np.array([order[names[row]] for row in self._rows], np.int64)
+        if len(unknown := np.flatnonzero(kinds < 0)):
+            self.entry(int(unknown[0]))  # raises with the row's name
+        return kinds
+
     def entry(self, k: int) -> PairEntry:
         row = int(self._rows[k])
         place = int(np.searchsorted(self._groups[:, 2], row, side="right")) - 1
@@ -214,6 +227,12 @@ def is_index(file: Path) -> bool:
     """Whether the CSV file lists pairs."""
     with file.open("rb") as lines:
         return layout_of(_header(lines.readline())) is not None
+
+
+def _position(name: str | None) -> int:
+    """Position in list(Degradation) of what `name` spells; -1 for none of them."""
+    kind = spelled(name or "")
+    return -1 if kind is None else list(Degradation).index(kind)
 
 
 def _header(line: bytes) -> list[str]:

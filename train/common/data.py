@@ -21,8 +21,12 @@ from train.common.photos import list_photos
 from train.common.pool import PairPool
 
 
-def pair_source(options: RunOptions) -> PairSource:
-    """Simulators on photos and stored pairs, mixed by weight."""
+def pair_source(options: RunOptions, *, balanced: bool = False) -> PairSource:
+    """Simulators on photos and stored pairs, mixed by weight.
+
+    Args:
+        balanced: stored pairs take turns over their degradations, as simulated ones always do.
+    """
     sources: list[PairSource] = []
     weights: list[float] = []
     if options.photos is not None:
@@ -32,7 +36,7 @@ def pair_source(options: RunOptions) -> PairSource:
     for option in options.pairs:
         degradation, path, weight = parse_pairs(option)
         try:
-            sources.append(StoredPairs(pairs_in(path, degradation=degradation), options.size))
+            sources.append(StoredPairs(pairs_in(path, degradation=degradation), options.size, balanced))
         except PairsError as error:
             raise UsageError(f"--pairs {option!r}: {error}") from error
         weights.append(weight)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 from train.common.errors import UsageError
 
@@ -70,14 +70,18 @@ class RunOptions:
                 raise UsageError(f"{name}={getattr(self, name)} must not be negative")
 
 
-def make_accelerator(options: RunOptions) -> Accelerator:
-    """One CPU, one GPU or many, as `accelerate launch` has set it up."""
+def make_accelerator(options: RunOptions, *, unused: bool = False) -> Accelerator:
+    """One CPU, one GPU or many, as `accelerate launch` has set it up.
+
+    Args:
+        unused: some trained parameters take no part in the loss.
+    """
     # The main process makes pools and sample sheets while the others wait, for longer than the usual minutes.
     patience = InitProcessGroupKwargs(timeout=datetime.timedelta(days=1))
     return Accelerator(
         mixed_precision=options.precision,
         gradient_accumulation_steps=options.gradient_accumulation,
-        kwargs_handlers=[patience],
+        kwargs_handlers=[patience, DistributedDataParallelKwargs(find_unused_parameters=unused)],
     )
 
 

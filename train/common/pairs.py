@@ -6,8 +6,9 @@ Pair number k is a function of (seed, k) alone, whatever process asks for it.
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -56,12 +57,14 @@ class SimulatedPairs(PairSource):
         turns: the degradations in turn; one that stands there twice is simulated twice as often.
         uniform: share of pairs whose mu is uniform over the published range instead, so that the sparse
             ends of the histogram are seen too.
+        families: simulator families to keep to, by degradation; all of those not named.
     """
 
     photos: Sequence[PhotoRecord]
     size: int
     turns: Sequence[Degradation] = tuple(Degradation)
     uniform: float = 0.35
+    families: Mapping[Degradation, Sequence[str]] = field(default_factory=dict)
 
     def pair(self, seed: int, k: int) -> Pair:
         rng = np.random.default_rng(sample_seed(seed, k))
@@ -69,30 +72,39 @@ class SimulatedPairs(PairSource):
         kind = kinds.index(self.turns[k % len(self.turns)])
         record = self.photos[int(rng.integers(len(self.photos)))]
         clean = read_crop(record, self.size, rng)
+        families = self.families.get(kinds[kind])
         drawn = draw_intensity(kinds[kind], rng)
         mu = drawn.mu
         if kinds[kind].is_global and rng.random() >= self.uniform:
             request = DegradationRequest(kinds[kind], mu, drawn.sigma, int(rng.integers(2**62)), "")
-            made = simulate(clean, request, candidates=CANDIDATES)
+            family = families[int(rng.integers(len(families)))] if families else None
+            made = simulate(clean, request, family=family, candidates=CANDIDATES)
             return _pair(to_uint8(clean), to_uint8(made.degraded), kind, record.caption)
         if rng.random() < self.uniform:
             filled = np.flatnonzero(published_histogram(kinds[kind]).joint.sum(1))
             mu = rng.uniform(0, (filled[-1] + 1) * 0.7 / 128)
         generator = torch_generator(int(rng.integers(2**62)))
-        made = random_pair(clean, kinds[kind], generator, mu=mu)
+        made = random_pair(clean, kinds[kind], generator, mu=mu, families=families)
         return _pair(to_uint8(clean), to_uint8(made.degraded), kind, record.caption)
 
 
 @dataclass(frozen=True)
 class StoredPairs(PairSource):
-    """Crops of existing pairs: shards of the data factory, GenDS, or folders lq and gt."""
+    """Crops of existing pairs: shards of the data factory, GenDS, or folders lq and gt.
+
+    Args:
+        balanced: take turns over the degradations that are there, and over all pairs of each before one comes
+            again; without it every pair is as likely as any other.
+    """
 
     reader: PairReader
     size: int
+    balanced: bool = False
 
     def pair(self, seed: int, k: int) -> Pair:
         rng = np.random.default_rng(sample_seed(seed, k))
-        entry = self.reader.entry(int(rng.integers(len(self.reader))))
+        number = self._turn(seed, k) if self.balanced else int(rng.integers(len(self.reader)))
+        entry = self.reader.entry(number)
         clean, degraded = (_at_least(image, self.size) for image in entry.images())
         height, width = clean.shape[:2]
         top, left = rng.integers(0, height - self.size + 1), rng.integers(0, width - self.size + 1)
@@ -100,6 +112,23 @@ class StoredPairs(PairSource):
         flip = np.s_[:, ::-1] if rng.random() < 0.5 else np.s_[:, :]
         kind = list(Degradation).index(entry.degradation)
         return _pair(clean[window][flip], degraded[window][flip], kind, entry.caption)
+
+    @cached_property
+    def _by_kind(self) -> list[np.ndarray]:
+        """Numbers of the pairs of each degradation that is there."""
+        kinds = self.reader.kinds()
+        return [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
+
+    def _turn(self, seed: int, k: int) -> int:
+        turn, which = divmod(k, len(self._by_kind))
+        numbers = self._by_kind[which]
+        lap, place = divmod(turn, len(numbers))
+        return int(numbers[_permutation(seed, lap, which, len(numbers))[place]])
+
+
+@lru_cache(maxsize=2 * len(Degradation))
+def _permutation(seed: int, lap: int, which: int, length: int) -> np.ndarray:
+    return np.random.default_rng([seed, lap, which]).permutation(length)
 
 
 def _at_least(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -18,9 +18,11 @@ import torch
 from tqdm import tqdm
 
 from gendeg_core.seeds import sample_seed
+from train.common.errors import UsageError
 from train.common.pairs import Pair, PairSource
 
 CHUNK = 500
+COMPLETE = "pool-length"  # file that is written when all chunks are there
 T = TypeVar("T")
 
 
@@ -38,9 +40,32 @@ class PairPool(PairSource):
         for _ in _run(_make, missing, processes):
             progress.update()
         progress.close()
+        if not (folder / COMPLETE).exists():
+            (folder / "length.tmp").write_text(str(length))
+            os.replace(folder / "length.tmp", folder / COMPLETE)
+        self._open(folder, length)
+
+    @classmethod
+    def stored(cls, folder: Path, count: int | None = None) -> PairPool:
+        """The pool that is kept in `folder`, or its first `count` pairs.
+
+        Raises:
+            UsageError: there is no complete pool, or it is smaller.
+        """
+        if not (folder / COMPLETE).is_file():
+            raise UsageError(f"there is no complete pool of pairs in {folder}; give a folder that holds one")
+        length = int((folder / COMPLETE).read_text())
+        if count is not None and not 1 <= count <= length:
+            raise UsageError(f"{folder} holds {length} pairs, not {count}; ask for 1 to {length}")
+        pool = cls.__new__(cls)
+        pool._open(folder, count or length)
+        return pool
+
+    def _open(self, folder: Path, length: int) -> None:
+        firsts = range(0, length, CHUNK)
         self.length = length
-        self.chunks = [np.load(_path(folder, k), mmap_mode="r") for k, _ in chunks]
-        self.notes = [note for k, _ in chunks for note in json.loads(_notes(folder, k).read_text())]
+        self.chunks = [np.load(_path(folder, k), mmap_mode="r") for k in firsts]
+        self.notes = [note for k in firsts for note in json.loads(_notes(folder, k).read_text())]
 
     def place(self, seed: int, k: int) -> tuple[int, int, bool]:
         """Where pair k is: number of the chunk, place in it, and whether it is flipped."""

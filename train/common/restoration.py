@@ -1,0 +1,100 @@
+"""How restorers are trained: losses, and the recipes of NAFNet, PromptIR and the Swin network.
+
+NAFNet (arXiv 2204.04676) minimises the negative PSNR under a very small bound on the gradient; PromptIR
+(arXiv 2306.13090) the absolute error with a warm-up and a cosine that would reach 0 only a quarter of the run
+after its end. GenDeg does not say how its Swin network was trained: AdamW, cosine and absolute error here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, TypedDict
+
+import torch
+from torch import Tensor
+
+from train.common.crops import Moves
+
+Model = Literal["nafnet", "promptir", "swin"]
+Loss = Literal["psnr", "l1"]
+
+
+class Recipe(TypedDict):
+    """The options of a training run that the papers settle."""
+
+    size: int
+    batch: int
+    steps: int
+    loss: Loss
+    learning_rate: float
+    final_rate: float
+    betas: tuple[float, float]
+    weight_decay: float
+    warmup: float
+    horizon: float
+    clip: float
+    moves: Moves
+
+
+# Batches are per process. NAFNet: width 64, 8 GPUs, as for GoPro. PromptIR: 4 GPUs, 120 epochs of 4462 steps
+# rounded; its published schedule also wastes its first two epochs at rate 0, which is left out.
+PAPER: dict[Model, Recipe] = {
+    "nafnet": {
+        "size": 256, "batch": 8, "steps": 400_000, "loss": "psnr", "learning_rate": 1e-3,
+        "final_rate": 1e-7, "betas": (0.9, 0.9), "weight_decay": 1e-3, "warmup": 0.0, "horizon": 1.0,
+        "clip": 0.01, "moves": "turns",
+    },
+    "promptir": {
+        "size": 128, "batch": 8, "steps": 500_000, "loss": "l1", "learning_rate": 2e-4, "final_rate": 0.0,
+        "betas": (0.9, 0.999), "weight_decay": 0.01, "warmup": 0.125, "horizon": 1.25, "clip": 0.0,
+        "moves": "always",
+    },
+    "swin": {
+        "size": 256, "batch": 8, "steps": 300_000, "loss": "l1", "learning_rate": 2e-4, "final_rate": 1e-7,
+        "betas": (0.9, 0.999), "weight_decay": 0.01, "warmup": 0.02, "horizon": 1.0, "clip": 1.0,
+        "moves": "turns",
+    },
+}  # fmt: skip
+
+# A run of minutes. The PSNR loss for all three: it counts the error of each pair against that pair's own, so
+# that weakly degraded photos matter from the start, where the absolute error would first spoil them.
+SHORT: dict[Model, dict[str, Any]] = {
+    model: {
+        **recipe, "loss": "psnr", "learning_rate": 1e-3, "final_rate": 1e-6, "warmup": 0.05, "horizon": 1.0,
+        "clip": 0.01, "moves": "mirror",
+    }
+    for model, recipe in PAPER.items()
+}  # fmt: skip
+
+
+def psnr_loss(restored: Tensor, clean: Tensor) -> Tensor:
+    """Negative PSNR in dB of images (B, C, H, W) in [0, 1], the mean over the batch."""
+    error = (restored - clean).square().mean((1, 2, 3))
+    return 10 / math.log(10) * (error + 1e-8).log().mean()
+
+
+def l1_loss(restored: Tensor, clean: Tensor) -> Tensor:
+    """Mean absolute error."""
+    return (restored - clean).abs().mean()
+
+
+LOSSES = {"psnr": psnr_loss, "l1": l1_loss}
+
+
+def rate_factor(step: int, steps: int, *, warmup: float, horizon: float, final: float) -> float:
+    """Factor on the learning rate: a straight rise, then a cosine from 1 to `final`.
+
+    Args:
+        warmup: share of the run in which the rate rises.
+        horizon: where the cosine reaches `final`, in lengths of the run.
+    """
+    rise = warmup * steps
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    way = min((step - rise) / max(horizon * steps - rise, 1), 1.0)
+    return final + (1 - final) * (1 + math.cos(math.pi * way)) / 2
+
+
+def as_images(pixels: Tensor, device: torch.device) -> Tensor:
+    """uint8 (B, 3, S, S) to float32 in [0, 1] on `device`."""
+    return pixels.to(device).float() / 255
