@@ -1,0 +1,104 @@
+"""GenDeg's Swin restorer (arXiv 2411.17687, section 3.3): a Swin encoder and a decoder of five blocks.
+
+The paper gives the encoder (Swin-B), the five blocks of convolution, ReLU, transposed convolution and ReLU,
+and the three skips. Chosen here, because it does not say: channels of the decoder, transposed convolutions of
+kernel 2, and a last 3x3 convolution, without which the final ReLU could not lower a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+MULTIPLE = 32  # the encoder's coarsest stage
+
+
+class SwinRestorer(ModelMixin, ConfigMixin):
+    """A hierarchical encoder by its timm name, and a convolutional decoder.
+
+    Args:
+        variant: name of any timm model of the Swin family (Swin, Swin V2) with stages at 1/4 to 1/32.
+        options: changes to it, as its timm class names them: `embed_dim`, `depths`, `num_heads`,
+            `window_size`, `mlp_ratio`, `drop_path_rate`.
+        decoder_channels: of the five blocks, from 1/16 of the resolution to the whole.
+        residual: whether the network gives a correction of the image; the published one gives the image.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    @register_to_config
+    def __init__(
+        self,
+        variant: str = "swin_base_patch4_window7_224",
+        options: dict[str, Any] | None = None,
+        decoder_channels: Sequence[int] = (512, 256, 128, 64, 64),
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder = _encoder(variant, options or {})
+        quarter, eighth, sixteenth, deepest = self.encoder.feature_info.channels()
+        first, second, third, fourth, fifth = decoder_channels
+        self.decoder = nn.ModuleList(
+            [
+                _decoder_block(deepest, first),
+                _decoder_block(first + sixteenth, second),
+                _decoder_block(second + eighth, third),
+                _decoder_block(third + quarter, fourth),
+                _decoder_block(fourth, fifth),
+            ]
+        )
+        self.output = nn.Conv2d(fifth, 3, 3, padding=1)
+        self.register_buffer("mean", torch.tensor(MEAN).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).reshape(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The restored image (B, 3, H, W) of one in [0, 1]; any size, not clamped."""
+        height, width = image.shape[-2:]
+        padded = _pad(image)
+        *skips, x = (feature.permute(0, 3, 1, 2) for feature in self.encoder((padded - self.mean) / self.std))
+        for block in self.decoder:
+            x = block(x)
+            if skips:
+                x = torch.cat([x, skips.pop()], dim=1)
+        restored = self.output(x)[..., :height, :width]
+        return image + restored if self.config["residual"] else restored
+
+
+def _encoder(name: str, options: dict[str, Any]) -> Any:
+    """The four stages of a timm model with random weights; windows keep their size whatever the image's."""
+    import timm
+
+    return timm.create_model(
+        name,
+        pretrained=False,
+        features_only=True,
+        strict_img_size=False,
+        always_partition=True,
+        **options,
+    )
+
+
+def _decoder_block(inputs: int, outputs: int) -> nn.Sequential:
+    """(B, inputs, h, w) -> (B, outputs, 2h, 2w)."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(outputs, outputs, 2, stride=2),
+        nn.ReLU(),
+    )
+
+
+def _pad(image: Tensor) -> Tensor:
+    """Mirrored at the right and at the bottom to a multiple of 32; edge pixels repeated where too small."""
+    height, width = image.shape[-2:]
+    right, bottom = -width % MULTIPLE, -height % MULTIPLE
+    mode = "reflect" if right < width and bottom < height else "replicate"
+    return F.pad(image, (0, right, 0, bottom), mode=mode)
