@@ -6,9 +6,6 @@ A folder run can be killed at any time and repeated: what is finished (same phot
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendeg_core.commands import UsageError, one_line
+from gendeg_core.commands.batch import Record, digest, finished_settings, json_line, report, run_jobs, say
 from gendeg_core.commands.plan import Job, plan_jobs
 from gendeg_core.types import MU_MAX, SIGMA_MAX, Degradation, DegradationRequest, DegradationResult, Progress
 
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from gendeg_core.synthesize import Engine, Sampling
 
 DESCRIPTION = """Degrade photos as asked and report the mu and sigma that were really obtained."""
+_OBTAINED = ("mu_obtained", "sigma_obtained", "weights")
 _KNOWN = ", ".join(Degradation)
 
 
@@ -61,39 +60,15 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: the arguments cannot be used.
     """
-    from tqdm import tqdm
-
-    failures: list[str] = []
-
-    def fail(sentence: str) -> None:
-        failures.append(sentence)
-        _say(sentence)
-
     sampling = _check_arguments(args)
-    jobs = plan_jobs(args.source, args.output, fail)
+    failures: list[str] = []
+    jobs = plan_jobs(args.source, args.output, lambda sentence: report(sentence, failures))
     run_of = _Run(args, _load_engine(args), sampling)
-    done = 0
-    layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    with tqdm(total=len(jobs), disable=not sys.stderr.isatty(), bar_format=layout, leave=False) as bar:
 
-        def show(part: float) -> None:
-            bar.set_description_str(f"{done} of {len(jobs)} photos done", refresh=False)
-            bar.n = index + part
-            bar.refresh()
+    def work(job: Job, show: Callable[[float], None]) -> Record:
+        return _degrade_file(run_of, job, show)
 
-        try:
-            for index, job in enumerate(jobs):  # noqa: B007 - the bar reads it
-                show(0)
-                record = _attempt(run_of, job, show, fail)
-                if record is not None:
-                    done += 1
-                    _print_record(record, as_json=args.json)
-        except KeyboardInterrupt:
-            _say(f"interrupted: {done} of {len(jobs)} photos done; repeat the command to go on")
-            return 130
-    if failures:
-        _say(f"{done} of {len(jobs)} photos done; see above for what failed")
-    return 1 if failures else 0
+    return run_jobs(jobs, failures, work, json_line if args.json else _line)
 
 
 def _check_arguments(args: argparse.Namespace) -> Sampling:
@@ -135,7 +110,7 @@ class _Run:
         mu, sigma = _intensity(args.degradation, args.mu, args.sigma, seed)
         return DegradationRequest(args.degradation, mu, sigma, seed, args.caption)
 
-    def settings(self, job: Job, request: DegradationRequest) -> dict[str, Any]:
+    def settings(self, job: Job, request: DegradationRequest) -> Record:
         """Everything the picture follows from, as stored inside its file."""
         return {
             "degradation": request.degradation.value,
@@ -146,7 +121,7 @@ class _Run:
             "engine": self.engine.name,
             "engine_weights": self.engine.weights,
             "steps": self.sampling.steps,
-            "photo": _digest(job.source),
+            "photo": digest(job.source),
         }
 
 
@@ -165,39 +140,18 @@ def _intensity(
     return mu, draw_sigma_given_mu(degradation, mu, rng) if sigma is None else sigma
 
 
-def _attempt(
-    run_of: _Run, job: Job, show: Callable[[float], None], fail: Callable[[str], None]
-) -> dict[str, Any] | None:
-    """The record of one photo, or None after its failure was told."""
-    from gendeg_core.images import ImageError
-
-    try:
-        return _degrade_file(run_of, job, show)
-    except ImageError as error:  # names the file itself
-        fail(str(error))
-    except (
-        ValueError,
-        OSError,
-        RuntimeError,
-        MemoryError,
-    ) as error:  # torch: RuntimeError when memory is short
-        sentence = one_line(error)
-        fail(sentence if str(job.source) in sentence else f"{job.source}: {sentence}")
-    return None
-
-
-def _degrade_file(run_of: _Run, job: Job, show: Callable[[float], None]) -> dict[str, Any]:
+def _degrade_file(run_of: _Run, job: Job, show: Callable[[float], None]) -> Record:
     from gendeg_core.images import read_photo, write_photo
 
     start = time.perf_counter()
     request = run_of.request(job)
     settings = run_of.settings(job, request)
-    if job.item is not None and (stored := _finished_settings(job, settings)):
-        _say(f"{job.output} is there already, made with the same settings; skipped")
+    if job.item is not None and (stored := finished_settings(job, settings, _OBTAINED)):
+        say(f"{job.output} is there already, made with the same settings; skipped")
         return _record(job, stored, time.perf_counter() - start)
     photo = read_photo(job.source)
     for warning in photo.warnings:
-        _say(warning)
+        say(warning)
     result = _run_engine(run_of, photo, request, show)
     settings |= {
         "mu_obtained": float(result.mu_obtained),
@@ -219,29 +173,7 @@ def _run_engine(
     raise AssertionError("an engine yields its result last")
 
 
-def _finished_settings(job: Job, asked: dict[str, Any]) -> dict[str, Any] | None:
-    """The settings inside the output when it is whole and was made from the same photo with the same ones."""
-    from gendeg_core.images import ImageError, read_settings
-    from gendeg_core.images.opening import check_decodes
-
-    if not job.output.is_file():
-        return None
-    try:
-        stored = read_settings(job.output)
-        if stored is None or any(key not in stored or stored[key] != asked[key] for key in asked):
-            return None
-        check_decodes(job.output)
-    except ImageError:  # a damaged output is made again
-        return None
-    return stored if {"mu_obtained", "sigma_obtained", "weights"} <= set(stored) else None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def _record(job: Job, settings: dict[str, Any], seconds: float) -> dict[str, Any]:
+def _record(job: Job, settings: Record, seconds: float) -> Record:
     copied = ("degradation", "mu", "sigma", "mu_obtained", "sigma_obtained", "seed", "weights")
     return {
         "input": str(job.source),
@@ -251,24 +183,10 @@ def _record(job: Job, settings: dict[str, Any], seconds: float) -> dict[str, Any
     }
 
 
-def _print_record(record: dict[str, Any], *, as_json: bool) -> None:
-    from tqdm import tqdm
-
-    if as_json:
-        line = json.dumps(record)
-    else:
-        line = (
-            f"{record['output']}: {record['degradation']}, "
-            f"mu {record['mu']:.3f} asked {record['mu_obtained']:.3f} obtained, "
-            f"sigma {record['sigma']:.3f} asked {record['sigma_obtained']:.3f} obtained, "
-            f"seed {record['seed']}, {record['seconds']:.1f} s"
-        )
-    tqdm.write(line, file=sys.stdout)
-    sys.stdout.flush()
-
-
-def _say(sentence: str) -> None:
-    """To standard error, without tearing the progress bar."""
-    from tqdm import tqdm
-
-    tqdm.write(sentence, file=sys.stderr)
+def _line(record: Record) -> str:
+    return (
+        f"{record['output']}: {record['degradation']}, "
+        f"mu {record['mu']:.3f} asked {record['mu_obtained']:.3f} obtained, "
+        f"sigma {record['sigma']:.3f} asked {record['sigma_obtained']:.3f} obtained, "
+        f"seed {record['seed']}, {record['seconds']:.1f} s"
+    )
