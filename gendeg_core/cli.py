@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from gendeg_core.commands import UsageError, convert, dataset, degrade
+from gendeg_core.commands import UsageError, convert, dataset, degrade, evaluate, restore
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     degrade.add_parser(commands)
+    restore.add_parser(commands)
     convert.add_parser(commands)
     dataset.add_parser(commands)
+    evaluate.add_parser(commands)
     return parser
