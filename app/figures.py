@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import functools
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +14,11 @@ from gendeg_core.statistics import published_histogram
 from gendeg_core.types import Degradation
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from PIL.Image import Image
     from torch import Tensor
+
+    from app.restore_session import GalleryRow
 
 # The scale jumps between a few round values, so that it stands still while a slider moves a little.
 SCALE_TOPS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
@@ -72,3 +77,80 @@ def heat_map(degradation_map: Tensor) -> Image:
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba()).copy())
+
+
+def gallery_figure(rows: Sequence[GalleryRow], *, dpi: int, path: Path | None = None) -> np.ndarray:
+    """Photos below each other, versions side by side: the whole picture with a box, the boxed patch below it.
+
+    Columns are the union of the rows' versions, the clean photo last; a version that a row lacks stays empty.
+
+    Args:
+        path: where to write the figure as well, PNG or PDF by its ending.
+
+    Returns:
+        The figure as bytes (h, w, 3) on white.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    titles = list(dict.fromkeys(title for row in rows for title in row.cells if title != "Clean"))
+    titles += ["Clean"] if any("Clean" in row.cells for row in rows) else []
+    cell, gap, head, note = 2.1, 0.06, 0.42, 0.2  # inches
+    shapes = [next(iter(row.cells.values()))[0].shape for row in rows]
+    heights = [cell * height / width for height, width, _ in shapes]
+    total_width = len(titles) * (cell + gap) - gap + 0.2
+    total_height = head + sum(height + cell / 2 + note + 2 * gap for height in heights) + 0.05
+    figure = Figure(figsize=(total_width, total_height), dpi=dpi, facecolor="white")
+    canvas = FigureCanvasAgg(figure)
+
+    def place(left: float, top: float, width: float, height: float) -> Any:
+        """Axes at a place given in inches from the top left corner."""
+        bottom = total_height - top - height
+        axes = figure.add_axes(
+            (left / total_width, bottom / total_height, width / total_width, height / total_height)
+        )
+        axes.set_axis_off()
+        return axes
+
+    for column, title in enumerate(titles):
+        left = 0.1 + column * (cell + gap)
+        _write(figure, (left + cell / 2) / total_width, 1 - head / 2 / total_height, wrapped(title), 9)
+        top = head
+        for row, height in zip(rows, heights, strict=True):
+            if title in row.cells:
+                whole, patch, text = row.cells[title]
+                _picture_with_box(place(left, top, cell, height), whole, row.box)
+                place(left, top + height + gap / 2, cell, cell / 2).imshow(
+                    patch, interpolation="nearest", aspect="auto"
+                )
+                base = 1 - (top + height + gap / 2 + cell / 2 + note / 2) / total_height
+                _write(figure, (left + cell / 2) / total_width, base, text, 8)
+            top += height + cell / 2 + note + 2 * gap
+    canvas.draw()
+    if path is not None:
+        figure.savefig(path)
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _write(figure: Figure, x: float, y: float, text: str, size: float) -> None:
+    # no mathematics: a dollar sign in the name of a visitor's file is a dollar sign
+    figure.text(x, y, text, ha="center", va="center", fontsize=size, color="black", parse_math=False)
+
+
+def wrapped(title: str) -> str:
+    """A column heading of at most two lines."""
+    name, comma, rest = title.partition(", ")
+    lines = (name + comma, rest) if comma else (title, "")
+    return "\n".join(line if len(line) <= 30 else f"{line[:29]}…" for line in lines if line)
+
+
+def _picture_with_box(axes: Any, picture: np.ndarray, box: tuple[float, float, float, float]) -> None:
+    from matplotlib.patches import Rectangle
+
+    height, width, _ = picture.shape
+    axes.imshow(picture, aspect="auto")
+    left, top, across, down = box
+    corner = (left * width - 0.5, top * height - 0.5)
+    axes.add_patch(
+        Rectangle(corner, across * width, down * height, fill=False, edgecolor="#e11d48", linewidth=1.4)
+    )

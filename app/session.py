@@ -15,6 +15,8 @@ from gendeg_core.statistics import to_uint8
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gendeg_core.types import DegradationResult
+
 NO_PHOTO = "Add a photo first: drop one on the photo box, paste one, or pick an example."
 PREVIEW_SIDES = (256, 512)
 LONGEST_TO_SHORTEST = 4  # a copy's long side is at most this many times the preview side
@@ -44,11 +46,13 @@ class Session:
 
     `ticket` counts previews: only the latest may paint. `cancels` counts presses of the cancel button, and
     `armed` is that count when long work was asked for: a difference means that it is no longer wanted.
+    `shown` is the result on the page, for whoever wants to go on with it.
     A plain class, because Gradio writes the fields of a dataclass into the page.
     """
 
     def __init__(self) -> None:
         self.photo: SessionPhoto | None = None
+        self.shown: DegradationResult | None = None
         self.ticket = 0
         self.cancels = 0
         self.armed = 0

@@ -73,7 +73,7 @@ def take_photo(session: Session, path: str | None, caption: str) -> Iterator[Pho
         yield PhotoView(status=say(sentence(error)), photo=gr.update(value=former))
         raise refusal(error) from error
     session.take_ticket()  # a preview still running belongs to the old photo
-    session.photo = opened
+    session.photo, session.shown = opened, None
     if opened is None:
         yield PhotoView(status=say(NO_PHOTO))
         return
@@ -100,7 +100,7 @@ def take_example(session: Session, index: int, caption: str) -> tuple[str, Any]:
     """An example becomes the photo; returns its path, and its caption unless the visitor typed another."""
     example = example_photos()[index]
     session.take_ticket()
-    session.photo = open_photo(example.path)
+    session.photo, session.shown = open_photo(example.path), None
     typed = caption.strip() and caption not in {other.caption for other in example_photos()}
     return str(example.path), gr.skip() if typed else example.caption
 
@@ -125,6 +125,7 @@ def preview(session: Session, side: int, *controls: Any) -> Iterator[View]:
                 yield View()  # Gradio empties the outputs of a generator that ends without a word
                 return
             if isinstance(item, DegradationResult):
+                session.shown = item
                 yield from show(item, clean, time.perf_counter() - started)
             elif item.total > 1:
                 yield View(status=say(f"Rendering: step {item.done} of {item.total}", item.done / item.total))

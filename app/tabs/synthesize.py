@@ -88,6 +88,7 @@ class Results:
     status: StatusLine
     stop: gr.Button
     compare: gr.ImageSlider
+    send: gr.Button
     readout: Readout
     heat: gr.Image
     suffix: gr.Dropdown
@@ -99,8 +100,12 @@ class Results:
     six: TileGrid
 
 
-def build(demo: gr.Blocks) -> None:
-    """Lay the tab out inside an open `gr.Tab` and wire it."""
+def build(demo: gr.Blocks) -> tuple[gr.State, gr.Button]:
+    """Lay the tab out inside an open `gr.Tab` and wire it.
+
+    Returns:
+        The visitor's session, and the button that sends its picture to the Restore tab.
+    """
     session = gr.State(Session())
     with gr.Row(elem_id="bench", equal_height=False):
         with gr.Column(scale=5, min_width=320, elem_id="controls"):
@@ -110,6 +115,7 @@ def build(demo: gr.Blocks) -> None:
     gallery = _grids()
     results = Results(*shown, *gallery)
     _wire(demo, session, controls, results)
+    return session, results.send
 
 
 def _controls() -> Controls:
@@ -203,6 +209,7 @@ def _results() -> tuple[Any, ...]:
         "file is rendered anew from your photo: same settings, finer detail.",
         elem_classes="hint",
     )
+    send = gr.Button("Restore this picture", elem_id="send", size="sm")
     with gr.Column(min_width=320, elem_classes="boxed"):
         readout = Readout(elem_id="readout")
     with gr.Column(min_width=320, elem_classes="boxed"):
@@ -218,7 +225,7 @@ def _results() -> tuple[Any, ...]:
         with gr.Column(min_width=200, scale=2):
             render = gr.Button("Render and download at full size", elem_id="render", variant="primary")
             file = gr.DownloadButton("Save the file again", elem_id="file", interactive=False, size="sm")
-    return status, stop, compare, readout, heat, suffix, render, file
+    return status, stop, compare, send, readout, heat, suffix, render, file
 
 
 def _grids() -> tuple[Any, ...]:

@@ -1,0 +1,360 @@
+"""What the Restore tab does with a photo: take it in, let the chosen networks restore it, show them together.
+
+Everything is computed by the core; these functions parse, call and format. `compare` is a generator that
+repaints the page after every network, and that a cancel or a newer photo ends between two tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import gradio as gr
+import numpy as np
+
+from app import restorers
+from app.cancel import CancelledError, stoppable
+from app.pictures import browser_file
+from app.refusals import refusal, sentence
+from app.restore_session import CLEAN, INPUT, Comparison, RestoreSession, Version
+from app.restore_tables import numbers_table, panes_of
+from app.session import LONGEST_TO_SHORTEST, Session, SessionPhoto, open_photo, photo_of, read, small_copy
+from app.synthesis import SHOWN_BY_BROWSERS, browser_copy
+from app.widgets.status_line import say
+from gendeg_core.statistics import to_uint8
+from gendeg_core.types import Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gendeg_core.images import Photo
+    from gendeg_core.restore.infer import Restored
+
+FULL = 0  # the side that stands for the photo's own size
+SIDES = (512, 1024, FULL)
+AT_ONCE = 1_100_000  # pixels; a photo up to here is restored as soon as it comes in
+NOT_A_SIDE = "size {!r} is unknown; choose one of " + ", ".join(map(str, SIDES)) + " (0 is the photo's own)"
+
+
+class Page(NamedTuple):
+    """One repaint of the result side of the tab; parts that are not given stay as they are."""
+
+    status: Any = gr.skip()
+    swipe: Any = gr.skip()
+    left: Any = gr.skip()
+    right: Any = gr.skip()
+    numbers: Any = gr.skip()
+    grid: Any = gr.skip()
+    wanted: Any = gr.skip()  # which version to download
+    file: Any = gr.skip()
+
+
+class Intake(NamedTuple):
+    """What changes on the page when a photo comes in."""
+
+    status: Any = gr.skip()
+    photo: Any = gr.skip()
+    clean: Any = gr.skip()
+
+
+# --------------------------------------------------------------------------------------------- photos in
+
+
+def take_photo(session: RestoreSession, path: str | None) -> Iterator[Intake]:
+    """Make the file at `path` the photo to restore; the clean version of the one before is dropped."""
+    try:
+        opened = open_photo(path) if path else None
+    except (ValueError, OSError) as error:
+        yield Intake(say(sentence(error)), _box(session.photo))
+        raise refusal(error) from error
+    _start_over(session, opened, None)
+    if opened is None:
+        yield Intake(
+            say("Add a photo first: drop one on the photo box, paste one, or pick an example."), None
+        )
+        return
+    yield Intake(say(_opened(opened)), _box(opened) if not _shown_as_it_is(opened) else gr.skip(), None)
+
+
+def take_clean(session: RestoreSession, path: str | None) -> Iterator[Intake]:
+    """Make the file at `path` the clean version of the photo, so that metrics can be shown."""
+    try:
+        opened = open_photo(path) if path else None
+        if opened is not None:
+            _check_fits(photo_of(session), opened)
+    except (ValueError, OSError) as error:
+        yield Intake(say(sentence(error)), clean=_box(session.clean))
+        raise refusal(error) from error
+    session.clean = opened
+    text = "Clean version added: metrics will be shown." if opened else "Without a clean version."
+    yield Intake(say(text), clean=_box(opened) if opened and not _shown_as_it_is(opened) else gr.skip())
+
+
+def take_files(session: RestoreSession, degraded: Path, clean: Path) -> Intake:
+    """A pair from the examples or from the Synthesize tab becomes the photo and its clean version."""
+    _start_over(session, open_photo(degraded), open_photo(clean))
+    assert session.photo is not None, "just opened"
+    return Intake(say(_opened(session.photo)), str(degraded), str(clean))
+
+
+def take_shown(session: RestoreSession, synthesized: Session) -> Intake:
+    """The picture that the Synthesize tab shows, with the clean one a restorer should come back to."""
+    from gendeg_core.images import write_photo
+
+    result = synthesized.shown
+    if result is None:
+        raise ValueError("There is no degraded picture yet; make one in the Synthesize tab first.")
+    name = synthesized.photo.name if synthesized.photo else "photo"
+    stem = f"{name}_{result.request.degradation.value}"
+    paths = [session.folder() / f"{stem}{ending}.png" for ending in ("", "_clean")]
+    for path, pixels in zip(paths, (result.degraded, result.target), strict=True):
+        write_photo(path, pixels)
+    return take_files(session, *paths)
+
+
+def _start_over(session: RestoreSession, photo: SessionPhoto | None, clean: SessionPhoto | None) -> None:
+    session.take_ticket()  # what still runs belongs to the old photo
+    if photo is not None and clean is not None:
+        _check_fits(photo, clean)
+    session.photo, session.clean, session.comparison = photo, clean, None
+
+
+def _check_fits(photo: SessionPhoto, clean: SessionPhoto) -> None:
+    if photo.size != clean.size:
+        raise ValueError(
+            f"The clean version has {clean.size[0]} × {clean.size[1]} pixels and the photo {photo.size[0]} × "
+            f"{photo.size[1]}; they have to show the same pixels."
+        )
+
+
+def _opened(photo: SessionPhoto) -> str:
+    width, height = photo.size
+    return f"Photo opened: {width} × {height} pixels. {' '.join(photo.warnings)}".strip()
+
+
+def _box(photo: SessionPhoto | None) -> Any:
+    """What the photo box shows of a photo."""
+    if photo is None:
+        return gr.update(value=None)
+    return gr.update(value=str(photo.path) if _shown_as_it_is(photo) else browser_copy(photo))
+
+
+def _shown_as_it_is(photo: SessionPhoto) -> bool:
+    return photo.path.suffix.lower() in SHOWN_BY_BROWSERS
+
+
+# ------------------------------------------------------------------------------------------- comparison
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What the networks get and what they are judged by; `full` says that nothing was scaled down."""
+
+    pixels: Tensor  # (3, h, w) in [0, 1]
+    clean: Tensor | None
+    bits: int
+    full: bool
+    folder: Path  # where the versions are kept
+
+
+def choices_of(session: RestoreSession) -> list[restorers.Choice]:
+    """All networks this visitor can choose."""
+    return [*restorers.shipped_choices(), *([session.own] if session.own else [])]
+
+
+def compare_at_once(session: RestoreSession, keys: list[str], side: int) -> Iterator[Page]:
+    """`compare` for a photo that has just come in; a large one waits for the button."""
+    photo = session.photo
+    if photo is None:
+        yield _empty()
+        return
+    if pixels_at(photo, side) > AT_ONCE:
+        yield _empty()._replace(status=say(f"{_opened(photo)} Press “Restore” to start."))
+        return
+    yield from compare(session, keys, side)
+
+
+def compare(session: RestoreSession, keys: Sequence[str] | None, side: int) -> Iterator[Page]:
+    """Restore the photo with every chosen network; the page grows by one version per network."""
+    ticket, wanted = session.take_ticket(), session.armed
+    try:
+        photo = photo_of(session)  # pyright: ignore[reportArgumentType] - it has a photo, too
+        chosen = restorers.pick(keys, choices_of(session))
+        yield Page(status=say("Reading the photo", 0))
+        material = material_of(photo, session.clean, side, session.fresh_folder(ticket))
+        comparison = begin(photo, material, chosen)
+        session.comparison = comparison
+        yield _page(session, comparison)._replace(file=gr.update(value=None, interactive=False))
+        for number, choice in enumerate(chosen):
+            yield Page(status=say(f"Loading {choice.title}", number / len(chosen)))
+            run = restorers.run(choice.model, choice.weights, material.pixels)
+            with closing(stoppable(session, wanted, run)) as steps:
+                for item in steps:
+                    if session.ticket != ticket:
+                        yield Page()  # Gradio empties the outputs of a generator that ends without a word
+                        return
+                    if isinstance(item, Progress):
+                        yield Page(status=_where(choice.title, number, len(chosen), item))
+                        continue
+                    comparison.versions.append(restored_version(choice, item, material))
+                    comparison.expected.pop(0)
+                    yield _page(session, comparison)
+        yield _page(session, comparison)._replace(status=say(_finished(comparison)))
+    except CancelledError:
+        yield _cancelled(session)
+    except (ValueError, OSError, MemoryError) as error:
+        yield Page(status=say(sentence(error)))
+        raise refusal(error) from error
+
+
+def pixels_at(photo: SessionPhoto, side: object) -> int:
+    """How many pixels the networks get when a photo is restored at this side."""
+    width, height = photo.size
+    shrink = _shrink(photo.size, side)
+    return round(width * shrink) * round(height * shrink)
+
+
+def _shrink(size: tuple[int, int], side: object) -> float:
+    if side not in SIDES:
+        raise ValueError(NOT_A_SIDE.format(side))
+    if side == FULL:
+        return 1.0
+    length = int(str(side))
+    return min(1.0, length / min(size), length * LONGEST_TO_SHORTEST / max(size))
+
+
+def material_of(photo: SessionPhoto, clean: SessionPhoto | None, side: object, folder: Path) -> Material:
+    """The photo, and its clean version where there is one, at the size that was asked for."""
+    full = _shrink(photo.size, side) == 1.0
+    whole = read_again(photo.path)
+    truth = read_again(clean.path).pixels if clean else None
+    if full:
+        return Material(whole.pixels, truth, whole.bits, True, folder)
+    pixels, truth = (None if one is None else _small(one, int(str(side))) for one in (whole.pixels, truth))
+    assert pixels is not None, "there is a photo"
+    return Material(pixels, truth, 8, False, folder)
+
+
+def _small(pixels: Tensor, side: int) -> Tensor:
+    from PIL import Image
+
+    return small_copy(Image.fromarray(to_uint8(pixels)), side)
+
+
+def read_again(path: Path) -> Photo:
+    if not path.exists():
+        raise ValueError("The photo is no longer on the server; add it again.")
+    return read(path)
+
+
+def begin(photo: SessionPhoto, material: Material, chosen: list[restorers.Choice]) -> Comparison:
+    """A comparison that holds the input, the clean version where it is known, and no network yet."""
+    _, height, width = material.pixels.shape
+    versions = [_version(INPUT, "Input", material.pixels, material)]
+    if material.clean is not None:
+        versions.append(_version(CLEAN, "Clean", material.clean, replace(material, clean=None)))
+    titles = [choice.title for choice in chosen]
+    return Comparison(photo, (width, height), material.full, versions, titles)
+
+
+def restored_version(choice: restorers.Choice, restored: Restored, material: Material) -> Version:
+    made = _version(choice.key, choice.title, restored.image, material)
+    return replace(
+        made, badges=choice.badges, seconds=restored.seconds, tile=restored.tile, weights=restored.weights
+    )
+
+
+def _version(key: str, title: str, pixels: Tensor, material: Material) -> Version:
+    from gendeg_core.metrics.appearance import appearance
+
+    eight = to_uint8(pixels)
+    path = material.folder / f"{key}.npy"
+    np.save(path, eight if material.bits == 8 else sixteen_bit(pixels))
+    psnr = ssim = None
+    if material.clean is not None:
+        psnr, ssim = fidelity(pixels, material.clean)
+    return Version(key, title, (), path, browser_file(eight), appearance(pixels), psnr=psnr, ssim=ssim)
+
+
+def sixteen_bit(pixels: Tensor) -> np.ndarray:
+    """(3, H, W) in [0, 1] to 16-bit samples (H, W, 3)."""
+    samples = pixels.permute(1, 2, 0).mul(65535).round().clamp(0, 65535)
+    return samples.cpu().numpy().astype(np.uint16)
+
+
+def fidelity(pixels: Tensor, clean: Tensor) -> tuple[float, float | None]:
+    """PSNR and SSIM of the 8-bit pictures; no SSIM for pictures smaller than its window needs."""
+    from gendeg_core.metrics.fidelity import SMALLEST_SSIM, as_stored, psnr, ssim
+
+    stored, truth = as_stored(pixels), as_stored(clean)
+    large = min(clean.shape[1:]) >= SMALLEST_SSIM
+    return psnr(stored, truth), ssim(stored, truth) if large else None
+
+
+def pair_shown(session: RestoreSession, left: str | None, right: str | None) -> Any:
+    """The two versions that the swipe compares."""
+    comparison = session.comparison
+    versions = [comparison.version(str(key)) if comparison else None for key in (left, right)]
+    if any(version is None for version in versions):
+        return gr.update(value=None)
+    return tuple(version.shown for version in versions if version)
+
+
+def _page(session: RestoreSession, comparison: Comparison) -> Page:
+    """Everything that follows from the versions there are: swipe, table, grid, what can be downloaded."""
+    names = [(version.title, version.key) for version in comparison.versions]
+    networks = [version.key for version in comparison.versions if version.seconds is not None]
+    right = networks[0] if networks else names[-1][1]
+    return Page(
+        swipe=pair_shown(session, INPUT, right),
+        left=gr.update(choices=names, value=INPUT),
+        right=gr.update(choices=names, value=right),
+        numbers=gr.update(value=numbers_table(comparison), visible=True),
+        grid=panes_of(comparison, session.patch),
+        wanted=gr.update(
+            choices=[name for name in names if name[1] in networks], value=networks[0] if networks else None
+        ),
+    )
+
+
+def _empty() -> Page:
+    """Nothing of the photo before stays on the page."""
+    from app.widgets.zoom_grid import Panes
+
+    nothing = gr.update(choices=[], value=None)
+    no_file = gr.update(value=None, interactive=False)
+    return Page(
+        swipe=gr.update(value=None), left=nothing, right=nothing, numbers=gr.update(value="", visible=False),
+        grid=Panes(), wanted=nothing, file=no_file,
+    )  # fmt: skip
+
+
+def _where(title: str, number: int, total: int, progress: Progress) -> dict[str, Any]:
+    text = f"{title}: tile {progress.done} of {progress.total}" if progress.total > 1 else f"{title} at work"
+    if total > 1:
+        text += f", network {number + 1} of {total}"
+    return say(text, (number + progress.done / progress.total) / total)
+
+
+def _finished(comparison: Comparison) -> str:
+    width, height = comparison.size
+    made = [version for version in comparison.versions if version.seconds is not None]
+    seconds = sum(version.seconds or 0 for version in made)
+    text = f"{len(made)} {'network' if len(made) == 1 else 'networks'} at {width} × {height} pixels"
+    if not comparison.full:
+        text += " (scaled down; downloads are made at full size)"
+    return f"{text} in {seconds:.1f} s."
+
+
+def _cancelled(session: RestoreSession) -> Page:
+    comparison = session.comparison
+    if comparison is None:
+        return Page(status=say("Cancelled before anything was restored."))
+    done = sum(version.seconds is not None for version in comparison.versions)
+    total = done + len(comparison.expected)
+    comparison.expected = []
+    text = f"Cancelled after {done} of {total} networks; those that are finished stay."
+    return _page(session, comparison)._replace(status=say(text))

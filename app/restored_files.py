@@ -1,0 +1,150 @@
+"""The full-size file of one restored version: bit depth, alpha, EXIF and colour profile as in the photo."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+import numpy as np
+
+from app import restorers
+from app.cancel import CancelledError, stoppable
+from app.refusals import in_sentences
+from app.restoration import choices_of, fidelity
+from app.restore_session import RestoreSession, Version
+from app.session import SessionPhoto, photo_of, read
+from app.widgets.status_line import say
+from gendeg_core.images import write_photo
+from gendeg_core.types import Progress
+
+
+class RestoredFile(NamedTuple):
+    """A finished full-size file and what is known about it."""
+
+    path: Path
+    record: dict[str, Any]
+
+
+def restore_file(
+    source: Path,
+    folder: Path,
+    choice: restorers.Choice,
+    *,
+    suffix: str = ".png",
+    tile: int | None = None,
+    clean: str | None = None,
+) -> Iterator[Progress | RestoredFile]:
+    """Restore the photo in the file `source` at its own size and write it into `folder`.
+
+    Bit depth, alpha, EXIF and colour profile are kept as far as the format of `suffix` can; what was done is
+    stored inside the file and in its name.
+
+    Args:
+        clean: file with the clean photo; its metrics then are part of the record.
+    """
+    photo = read(source)
+    truth = read(Path(clean)).pixels if clean else None
+    if truth is not None and truth.shape != photo.pixels.shape:
+        sizes = " and ".join(f"{one.shape[2]} x {one.shape[1]}" for one in (photo.pixels, truth))
+        raise ValueError(f"the photo and the clean one differ in size, {sizes}; give the same pixels")
+    with closing(restorers.run(choice.model, choice.weights, photo.pixels, tile)) as steps:
+        for item in steps:
+            if isinstance(item, Progress):
+                yield item
+                continue
+            path = folder / file_name(source.stem, choice, suffix)
+            record = record_of(choice, item.weights, item.tile, item.seconds)
+            write_photo(path, item.image, like=photo, settings=record)
+            if truth is not None:
+                record |= {
+                    name: dict(zip(("psnr", "ssim"), fidelity(pixels, truth), strict=True))
+                    for name, pixels in (("photo", photo.pixels), ("restored", item.image))
+                }
+            yield RestoredFile(path, record)
+
+
+def file_name(photo: str, choice: restorers.Choice, suffix: str) -> str:
+    return f"{photo}_restored_{choice.key}{suffix}"
+
+
+def record_of(
+    choice: restorers.Choice, weights: str, tile: int | None, seconds: float | None
+) -> dict[str, Any]:
+    """What is stored inside the file and returned to API callers."""
+    return {
+        "restored_with": choice.model,
+        "training": choice.badges[0],
+        "weights": weights,
+        "tile": tile,
+        "seconds": None if seconds is None else round(seconds, 3),
+    }
+
+
+@in_sentences
+def full_size(session: RestoreSession, key: str | None, suffix: str) -> Iterator[tuple[Any, Any]]:
+    """Write the restored photo at its own size; yields (file for the download button, status).
+
+    What the comparison made at full size is written as it is; otherwise the network works once more.
+    """
+    photo = photo_of(session)  # pyright: ignore[reportArgumentType] - it has a photo, too
+    (choice,) = restorers.pick([key] if key else None, choices_of(session))
+    wanted = session.armed
+    yield gr.skip(), say(f"{choice.title}: preparing the file", 0)
+    if not photo.path.exists():
+        raise ValueError("The photo is no longer on the server; add it again.")
+    # Gradio makes the page's own copy when the path is yielded, so this folder can go right after.
+    with tempfile.TemporaryDirectory(prefix="gendeg-") as folder:
+        version = _finished(session, choice.key)
+        work = (
+            restore_file(photo.path, Path(folder), choice, suffix=suffix)
+            if version is None
+            else _write_version(version, photo, Path(folder), choice, suffix)
+        )
+        try:
+            with closing(stoppable(session, wanted, work)) as steps:
+                for item in steps:
+                    if isinstance(item, Progress):
+                        yield gr.skip(), _where(choice.title, photo.size, item)
+                    else:
+                        yield gr.update(value=str(item.path), interactive=True), _ready(item.path, photo)
+        except CancelledError:
+            yield gr.update(value=None, interactive=False), say("Cancelled: no file was written.")
+
+
+def _write_version(
+    version: Version, photo: SessionPhoto, folder: Path, choice: restorers.Choice, suffix: str
+) -> Iterator[RestoredFile]:
+    path = folder / file_name(photo.name, choice, suffix)
+    record = record_of(choice, version.weights, version.tile, version.seconds)
+    write_photo(path, _as_pixels(version), like=read(photo.path), settings=record)
+    yield RestoredFile(path, record)
+
+
+def _finished(session: RestoreSession, key: str) -> Version | None:
+    """What the comparison has already made of the photo that is open, at its own size."""
+    comparison = session.comparison
+    if comparison is None or not comparison.full or comparison.photo is not session.photo:
+        return None
+    return comparison.version(key)
+
+
+def _as_pixels(version: Version) -> Any:
+    """(3, H, W) in [0, 1] that write back to exactly the same samples."""
+    import torch
+
+    samples = version.open_samples()
+    return torch.from_numpy(samples.transpose(2, 0, 1) / np.float32(np.iinfo(samples.dtype).max))
+
+
+def _where(title: str, size: tuple[int, int], progress: Progress) -> dict[str, Any]:
+    tiles = f": tile {progress.done} of {progress.total}" if progress.total > 1 else ""
+    return say(f"{title} at {size[0]} × {size[1]} pixels{tiles}", progress.done / progress.total)
+
+
+def _ready(path: Path, photo: SessionPhoto) -> dict[str, Any]:
+    megabytes = path.stat().st_size / 1e6
+    return say(f"File ready: {path.name}, {photo.size[0]} × {photo.size[1]} pixels, {megabytes:.1f} MB.")
