@@ -8,7 +8,7 @@ import torch
 from tests import golden
 
 
-@pytest.mark.parametrize("name", ["intensity", "structure", "ldm_unet", "ldm_vae"])
+@pytest.mark.parametrize("name", ["intensity", "structure", "ldm_unet", "ldm_vae", "daclip"])
 def test_weights_match_their_fingerprints(name):
     state, stored = golden.official_state(name), golden.load(name)
     keys = sorted(state)
