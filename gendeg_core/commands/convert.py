@@ -1,4 +1,7 @@
-"""`convert`: the official GenDeg checkpoints to a folder that `--weights` and `GenDegPipeline` open."""
+"""`convert`: official checkpoints to a folder that `--weights` opens.
+
+GenDeg's generator becomes a folder for `degrade` and `GenDegPipeline`, NAFNet and PromptIR one for `restore`.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,23 @@ from typing import Any
 
 from gendeg_core.commands import UsageError, one_line
 
-DESCRIPTION = "Turn the official GenDeg checkpoints into a folder of weights for --weights."
+DESCRIPTION = (
+    "Turn the official checkpoints of GenDeg, or one of NAFNet or PromptIR, into a folder for --weights."
+)
 
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser("convert", help="open the official checkpoints", description=DESCRIPTION)
     add = parser.add_argument
-    add("checkpoint", metavar="GENDEG_CKPT", type=Path, help="the official generator, .ckpt or .safetensors")
     add(
-        "--structure", metavar="CKPT", type=Path, help="the official structure correction; none when left out"
+        "checkpoint",
+        metavar="CKPT",
+        type=Path,
+        help="GenDeg's generator, NAFNet or PromptIR; .ckpt, .pth or .safetensors",
     )
+    add("--structure", metavar="CKPT", type=Path, help="GenDeg's structure correction; none when left out")
     add("--output", metavar="DIR", type=Path, required=True, help="folder to make")
-    add("--tokenizer", metavar="DIR", type=Path, help="CLIP tokenizer; from the hub when left out")
+    add("--tokenizer", metavar="DIR", type=Path, help="CLIP tokenizer for GenDeg; from the hub when left out")
     parser.set_defaults(run=run)
 
 
@@ -33,10 +41,8 @@ def run(args: argparse.Namespace) -> int:
     for path in (args.checkpoint, args.structure):
         if path is not None and not path.is_file():
             raise UsageError(f"{path} is not a file; give the path of the downloaded checkpoint")
-    from gendeg_core.generate.published import convert
-
     try:
-        folder = convert(args.checkpoint, args.structure, args.output, tokenizer=args.tokenizer)
+        folder = _convert(args)
     except (FileNotFoundError, FileExistsError) as error:
         raise UsageError(one_line(error)) from error
     except (OSError, ValueError) as error:
@@ -44,3 +50,15 @@ def run(args: argparse.Namespace) -> int:
         return 1
     sys.stdout.write(f"{folder}\n")
     return 0
+
+
+def _convert(args: argparse.Namespace) -> Path:
+    """Which network the file holds decides."""
+    if args.structure is None and args.tokenizer is None:
+        from gendeg_core.restore import published as restorers
+
+        if restorers.recognise(restorers.read_state(args.checkpoint)) is not None:
+            return restorers.convert(args.checkpoint, args.output)
+    from gendeg_core.generate.published import convert
+
+    return convert(args.checkpoint, args.structure, args.output, tokenizer=args.tokenizer)

@@ -8,9 +8,7 @@ Sampling uses the EMA weights of the UNet and the raw weights of the projections
 from __future__ import annotations
 
 import functools
-import pickle
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from gendeg_core.checkpoint_files import read_checkpoint, some
 from gendeg_core.generate import published_keys as keys
 from gendeg_core.generate.published_sizes import (
     PUBLISHED,
@@ -192,36 +191,6 @@ def load_tokenizer(folder: str | Path | None, sizes: PublishedSizes = PUBLISHED)
     return tokenizer
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors` file or of a torch file (its `state_dict` entry, if it has one).
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is no checkpoint, or holds Python objects, which are never run.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint {path} does not exist; give the path of the downloaded file")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    try:
-        # Memory mapping (zip files only) keeps the raw UNet, half of the file, out of memory.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"checkpoint {path} holds Python objects besides tensors, or is no checkpoint; it was not "
-            "opened, because that could run code. Save its state_dict alone, best as .safetensors"
-        ) from error
-    except (EOFError, OSError, RuntimeError) as error:
-        raise ValueError(
-            f"checkpoint {path} is cut short, unreadable or no torch file ({error}); download it again"
-        ) from error
-    tensors = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise ValueError(f"checkpoint {path} has no state_dict made of tensors; give an official GenDeg file")
-    return tensors
-
-
 @dataclass
 class _Source:
     """Tensors of one file, and a ledger of which were used, which were missed and which did not fit."""
@@ -266,13 +235,9 @@ class _Source:
         """Raise ValueError unless all that was needed is there and all else is in `dropped`."""
         unexpected = sorted(self.tensors.keys() - self.used - set(dropped))
         found = [("missing", self.missing), ("unexpected", unexpected), ("of another shape", self.misshapen)]
-        problems = [f"{len(names)} {word}: {_some(names)}" for word, names in found if names]
+        problems = [f"{len(names)} {word}: {some(names)}" for word, names in found if names]
         if problems:
             raise ValueError(f"{self.path} is not laid out as published; keys {'; '.join(problems)}")
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _check_schedule(source: _Source, expected: Tensor) -> None:
@@ -283,13 +248,3 @@ def _check_schedule(source: _Source, expected: Tensor) -> None:
         raise ValueError(
             f"{source.path} was trained with another noise schedule than the published one; not converted"
         )
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"checkpoint {path} is no safetensors file ({error}); download it again") from error

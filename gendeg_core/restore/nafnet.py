@@ -19,6 +19,8 @@ class NAFNet(ModelMixin, ConfigMixin):
         encoder_blocks: blocks per level, from full resolution down.
         middle_blocks: blocks at the lowest resolution.
         decoder_blocks: blocks per level, from the lowest resolution up.
+        train_size: side of the crops it was trained on, so that larger images can be pooled locally (see
+            `local_pooling`); 0 where that is not wanted. It does not change the network itself.
     """
 
     intro: nn.Conv2d
@@ -36,6 +38,7 @@ class NAFNet(ModelMixin, ConfigMixin):
         encoder_blocks: Sequence[int] = (2, 2, 4, 8),
         middle_blocks: int = 12,
         decoder_blocks: Sequence[int] = (2, 2, 2, 2),
+        train_size: int = 0,  # noqa: ARG002 - read from the stored configuration
     ) -> None:
         super().__init__()
         layers = nafnet_layers(

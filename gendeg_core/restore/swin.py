@@ -40,7 +40,7 @@ class SwinRestorer(ModelMixin, ConfigMixin):
         variant: str = "swin_base_patch4_window7_224",
         options: dict[str, Any] | None = None,
         decoder_channels: Sequence[int] = (512, 256, 128, 64, 64),
-        residual: bool = False,
+        residual: bool = False,  # noqa: ARG002 - read from the stored configuration
     ) -> None:
         super().__init__()
         self.encoder = _encoder(variant, options or {})

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
-
-if TYPE_CHECKING:
-    from gendeg_core.restore.nafnet import NAFNet
-    from gendeg_core.restore.promptir import PromptIR
-    from gendeg_core.restore.swin import SwinRestorer
 
 MODELS = ("nafnet", "promptir", "swin")
 SIZES = ("tiny", "embedded", "paper")
 
 _LAST = {"nafnet": "ending", "promptir": "output", "swin": "output"}
 _DENOISING = {"encoder_blocks": (2, 2, 4, 8), "middle_blocks": 12, "decoder_blocks": (2, 2, 2, 2)}
-_DEBLURRING = {"encoder_blocks": (1, 1, 1, 28), "middle_blocks": 1, "decoder_blocks": (1, 1, 1, 1)}
+_DEBLURRING = {"encoder_blocks": (1, 1, 1, 28), "middle_blocks": 1, "decoder_blocks": (1, 1, 1, 1)} | {
+    "train_size": 256  # published with local pooling
+}
 _SMALL_PROMPTS = {"prompt_channels": (8, 16, 32), "prompt_sizes": (32, 16, 8), "unused_layers": False}
 
 # "tiny" is for tests; "embedded" is what ships: few channels at full resolution, where a CPU spends its time,
@@ -32,8 +28,9 @@ CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
             "encoder_blocks": (1, 1, 1, 2),
             "middle_blocks": 2,
             "decoder_blocks": (1, 1, 1, 1),
+            "train_size": 96,
         },
-        "paper": {"width": 64, **_DENOISING},
+        "paper": {"width": 64, "train_size": 256, **_DENOISING},
         "SIDD-width32": {"width": 32, **_DENOISING},
         "SIDD-width64": {"width": 64, **_DENOISING},
         "GoPro-width32": {"width": 32, **_DEBLURRING},
@@ -75,7 +72,7 @@ def build(model: str, size: str = "paper") -> ModelMixin:
         ValueError: unknown name; the message lists the known ones.
     """
     known = CONFIGS[_known("network", model, CONFIGS)]
-    net = _MAKERS[model](**known[_known(f"size of {model}", size, known)])
+    net = build_from(model, known[_known(f"size of {model}", size, known)])
     if size in ("tiny", "embedded"):
         # A short training should not spend its first steps on unlearning random corrections.
         for parameter in net.get_submodule(_LAST[model]).parameters():
@@ -83,28 +80,27 @@ def build(model: str, size: str = "paper") -> ModelMixin:
     return net
 
 
+def build_from(model: str, config: dict[str, Any]) -> ModelMixin:
+    """A new network with random weights by the arguments of its class."""
+    return network_class(model)(**config)
+
+
+def network_class(model: str) -> Any:
+    """The class of a network; timm is imported for Swin only."""
+    if model == "nafnet":
+        from gendeg_core.restore.nafnet import NAFNet
+
+        return NAFNet
+    if model == "promptir":
+        from gendeg_core.restore.promptir import PromptIR
+
+        return PromptIR
+    from gendeg_core.restore.swin import SwinRestorer
+
+    return SwinRestorer
+
+
 def _known(what: str, name: str, names: dict[str, Any]) -> str:
     if name not in names:
         raise ValueError(f"unknown {what} {name!r}; choose one of {', '.join(names)}")
     return name
-
-
-def _nafnet(**config: Any) -> NAFNet:
-    from gendeg_core.restore.nafnet import NAFNet
-
-    return NAFNet(**config)
-
-
-def _promptir(**config: Any) -> PromptIR:
-    from gendeg_core.restore.promptir import PromptIR
-
-    return PromptIR(**config)
-
-
-def _swin(**config: Any) -> SwinRestorer:
-    from gendeg_core.restore.swin import SwinRestorer
-
-    return SwinRestorer(**config)
-
-
-_MAKERS: dict[str, Callable[..., ModelMixin]] = {"nafnet": _nafnet, "promptir": _promptir, "swin": _swin}
