@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.manifold import trustworthiness
 
+from gendeg_core.embed import projection
 from gendeg_core.embed.projection import Frame, MapSettings, PlacedMap, map_key, project
 from gendeg_core.embed.reduction import Reduction
 
@@ -90,9 +91,14 @@ def test_the_same_seed_gives_the_same_map_twice(engine: str):
     assert not np.array_equal(first, finished(embeddings, replace(settings, seed=1)))
 
 
-def test_the_map_does_not_depend_on_the_number_of_threads():
+@pytest.mark.parametrize("grid_from", [0, 10**6])
+def test_the_map_does_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch, grid_from: int):
+    monkeypatch.setattr(projection, "GRID_FROM", grid_from)
     embeddings, _ = clusters(90)
-    np.testing.assert_array_equal(finished(embeddings), finished(embeddings, threads=2))
+    settings = MapSettings(early=20, iterations=20)
+    once = finished(embeddings, settings)
+    np.testing.assert_array_equal(once, finished(embeddings, settings, threads=2))
+    np.testing.assert_array_equal(once, finished(embeddings, settings))
 
 
 def test_neighbours_are_kept_as_well_as_by_scikit_learn():
@@ -137,7 +143,9 @@ def test_all_components_keep_every_distance():
     assert 0.3 < few.explained < 1
 
 
-def test_a_new_photo_lands_among_its_like(mapped: tuple):
+@pytest.mark.parametrize("grid_from", [0, 10**6])
+def test_a_new_photo_lands_among_its_like(mapped: tuple, monkeypatch: pytest.MonkeyPatch, grid_from: int):
+    monkeypatch.setattr(projection, "GRID_FROM", grid_from)
     embeddings, labels, points = mapped
     new, expected = clusters(40, seed=5)
     placed = PlacedMap(embeddings, points, QUICK).place(new)
