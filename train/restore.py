@@ -96,8 +96,8 @@ def tiny(model: Model = "nafnet") -> RestoreConfig:
     """Seconds on a CPU, for tests."""
     recipe = {**SHORT[model], "size": 32, "batch": 8, "steps": 240}
     return RestoreConfig(
-        model=model, size_of_model="tiny", scene=48, pool=96, workers=0, log_every=20, save_every=60, sample_every=240,
-        ema=0.9, held_pairs=12, **recipe,
+        model=model, size_of_model="tiny", scene=48, pool=96, workers=0, log_every=20, save_every=60,
+        sample_every=240, ema=0.9, held_pairs=12, **recipe,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +37,46 @@ def claim_run(run: Path, config: Any, accelerator: Any) -> None:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         run.mkdir(parents=True, exist_ok=True)
-        temporary = run / "config.json.partial"
-        temporary.write_text(configuration_text(config))
-        os.replace(temporary, run / "config.json")
+        _write_configuration(run, config)
 
 
 def refuse_other_run(run: Path, config: Any) -> None:
     """Raise UsageError if the folder holds pairs or a checkpoint made under another configuration."""
-    stored = run / "config.json"
-    begun = any((run / name).exists() for name in (LAST, PREVIOUS, "pool"))
-    if not begun or not stored.exists():
+    if any((run / name).exists() for name in (LAST, PREVIOUS, "pool")):
+        _refuse_changes(run, config, FREE)
+
+
+def claim_folder(folder: Path, config: Any, free: Collection[str]) -> None:
+    """Write `config.json` into the folder, unless it holds work of another configuration.
+
+    Args:
+        free: options that may change while the work goes on.
+
+    Raises:
+        UsageError: names the options that differ.
+    """
+    _refuse_changes(folder, config, free)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_configuration(folder, config)
+
+
+def _refuse_changes(folder: Path, config: Any, free: Collection[str]) -> None:
+    stored = folder / "config.json"
+    if not stored.exists():
         return
     before, now = json.loads(stored.read_text()), json.loads(configuration_text(config))
-    changed = [name for name in now if name in before.keys() - FREE and before[name] != now[name]]
+    changed = [name for name in now if name in before.keys() - free and before[name] != now[name]]
     if changed:
         differences = ", ".join(f"{name} was {before[name]} and is now {now[name]}" for name in changed)
         raise UsageError(
-            f"{run} holds a run where {differences}; repeat its options or give another --output"
+            f"{folder} holds a run where {differences}; repeat its options or give another --output"
         )
+
+
+def _write_configuration(folder: Path, config: Any) -> None:
+    temporary = folder / "config.json.partial"
+    temporary.write_text(configuration_text(config))
+    os.replace(temporary, folder / "config.json")
 
 
 def configuration_text(config: Any) -> str:

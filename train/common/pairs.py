@@ -79,13 +79,13 @@ class SimulatedPairs(PairSource):
             request = DegradationRequest(kinds[kind], mu, drawn.sigma, int(rng.integers(2**62)), "")
             family = families[int(rng.integers(len(families)))] if families else None
             made = simulate(clean, request, family=family, candidates=CANDIDATES)
-            return _pair(to_uint8(clean), to_uint8(made.degraded), kind, record.caption)
+            return make_pair(to_uint8(clean), to_uint8(made.degraded), kind, record.caption)
         if rng.random() < self.uniform:
             filled = np.flatnonzero(published_histogram(kinds[kind]).joint.sum(1))
             mu = rng.uniform(0, (filled[-1] + 1) * 0.7 / 128)
         generator = torch_generator(int(rng.integers(2**62)))
         made = random_pair(clean, kinds[kind], generator, mu=mu, families=families)
-        return _pair(to_uint8(clean), to_uint8(made.degraded), kind, record.caption)
+        return make_pair(to_uint8(clean), to_uint8(made.degraded), kind, record.caption)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class StoredPairs(PairSource):
         window = np.s_[top : top + self.size, left : left + self.size]
         flip = np.s_[:, ::-1] if rng.random() < 0.5 else np.s_[:, :]
         kind = list(Degradation).index(entry.degradation)
-        return _pair(clean[window][flip], degraded[window][flip], kind, entry.caption)
+        return make_pair(clean[window][flip], degraded[window][flip], kind, entry.caption)
 
     @cached_property
     def _by_kind(self) -> list[np.ndarray]:
@@ -167,7 +167,8 @@ class NumberedPairs(Dataset[Pair]):
         return self.source.pair(self.seed, self.first + index)
 
 
-def _pair(clean: np.ndarray, degraded: np.ndarray, kind: int, caption: str) -> Pair:
+def make_pair(clean: np.ndarray, degraded: np.ndarray, kind: int, caption: str) -> Pair:
+    """A pair from uint8 images (H, W, 3), with mu and sigma as measured."""
     mu, sigma = measure_uint8(clean, degraded)
 
     def tensor(array: np.ndarray) -> Tensor:

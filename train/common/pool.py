@@ -75,6 +75,15 @@ class PairPool(PairSource):
 
     def pair(self, seed: int, k: int) -> Pair:
         chunk, place, flipped = self.place(seed, k)
+        return self._read(chunk, place, flipped)
+
+    def entry(self, number: int) -> Pair:
+        """Entry `number` of the pool as it was made: pair `number` of its source."""
+        if not 0 <= number < self.length:
+            raise IndexError(f"entry {number} of {self.length}")
+        return self._read(number // CHUNK, number % CHUNK, flipped=False)
+
+    def _read(self, chunk: int, place: int, flipped: bool) -> Pair:
         clean, degraded = self.chunks[chunk][place]
         if flipped:
             clean, degraded = clean[..., ::-1], degraded[..., ::-1]

@@ -1,0 +1,119 @@
+"""The restoration experiment from end to end, in small, and the arithmetic of its tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gendeg_core.weights import faults
+from tests.train.conftest import reset_accelerate
+from tests.train.drawn import draw_photo
+from train import gendeg, restore_experiment
+from train.common.errors import UsageError
+from train.common.pool import PairPool
+from train.experiment import data
+from train.experiment.config import EXISTING, ExperimentConfig, tiny
+from train.experiment.jobs import Run, all_runs
+from train.experiment.statistics import Results, mean_columns, summarise
+from train.experiment.testing import Score
+
+
+def write_real_pairs(folder: Path) -> None:
+    for number in range(3):
+        image = draw_photo(30 + number, (90, 70))
+        for part, pixels in (("gt", image), ("lq", image.point([v // 2 for v in range(256)] * 3))):
+            (folder / "low_light" / "night" / part).mkdir(parents=True, exist_ok=True)
+            pixels.save(folder / "low_light" / "night" / part / f"{number}.png")
+
+
+@pytest.fixture(scope="module")
+def experiment(finished: gendeg.GenDegConfig, tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    """The configuration of a whole experiment that has ended."""
+    folder = tmp_path_factory.mktemp("experiment")
+    write_real_pairs(folder / "pairs")
+    assert finished.photos is not None
+    config = replace(
+        tiny(), photos=finished.photos, captions=finished.captions, output=folder / "work",
+        results=folder / "results", weights=folder / "weights", real_pairs=folder / "pairs",
+        generator=finished.output / "weights", generator_saw="drawn photos",
+    )  # fmt: skip
+    reset_accelerate()
+    restore_experiment.main(config)
+    return config
+
+
+def test_it_ends_in_tables_a_curve_and_weights(experiment: ExperimentConfig) -> None:
+    results, weights = experiment.results, experiment.weights
+    assert results is not None
+    assert weights is not None
+    text = (results / "tables.md").read_text()
+    for words in ("Table 1", "Table 2", "Table 3", "drawn photos", "low_light night (real pairs), N 3"):
+        assert words in text
+    assert (results / "scaling.png").stat().st_size > 5000
+    rows = list(csv.DictReader((results / "images.csv").open()))
+    assert len(rows) == 6 + 6 + 3
+    assert {row["source"] for row in rows if row["test"] == "within"} == set(EXISTING.values())
+    facts = json.loads((results / "experiment.json").read_text())
+    assert str(experiment.output) not in json.dumps(facts)
+    for name in ("nafnet_existing", "nafnet_gends"):
+        assert faults(weights / name) == []
+        label = json.loads((weights / name / "label.json").read_text())
+        assert label["samples"] == experiment.steps * experiment.batch
+        assert label["weak"].startswith("Small and briefly trained.")
+
+
+def test_repeating_it_changes_nothing_and_other_options_are_refused(experiment: ExperimentConfig) -> None:
+    assert experiment.results is not None
+    before = {path.name: path.read_bytes() for path in experiment.results.iterdir()}
+    (
+        experiment.output / "runs" / "nafnet-both-12-seed1" / "scores.csv"
+    ).unlink()  # as if killed before testing
+    restore_experiment.main(experiment)
+    assert {path.name: path.read_bytes() for path in experiment.results.iterdir()} == before
+    with pytest.raises(UsageError, match="batch was 4 and is now 2"):
+        restore_experiment.main(replace(experiment, batch=2))
+    with pytest.raises(UsageError, match="scaling=13 must be from 6 to the 12 pairs"):
+        replace(experiment, scaling=(13,))
+
+
+def test_every_network_sees_every_sort_of_data_with_every_seed(experiment: ExperimentConfig) -> None:
+    runs = all_runs(replace(experiment, models=("nafnet", "promptir", "swin"), scaling_model="swin"))
+    assert len({run.name for run in runs}) == len(runs) == 3 * 3 * 2 + 2
+    assert [run for run in runs if 0 < run.synthetic < 12] == [
+        Run("swin", "both", seed, 6) for seed in experiment.seeds
+    ]
+
+
+def test_existing_data_and_tests_share_no_photo_and_differ_in_family(experiment: ExperimentConfig) -> None:
+    training, tested, watched = data.split_photos(experiment)
+    paths = [record.path for part in (training, tested, watched) for record in part]
+    assert len(set(paths)) == len(paths) == 12
+    within, left_out = (PairPool.stored(experiment.data / name) for name in ("within", "left-out"))
+    for k in range(6):
+        assert data.family_of(k, left_out=False) != data.family_of(k, left_out=True)
+        one, other = within.entry(k), left_out.entry(k)
+        assert one["clean"].equal(other["clean"])
+        assert not one["degraded"].equal(other["degraded"])
+
+
+def test_groups_weigh_the_same_and_gains_are_paired() -> None:
+    def score(kind: str, number: int, psnr: float) -> Score:
+        return Score("within", kind, "x", f"{kind}{number}", psnr, psnr / 40)
+
+    untouched = [score("haze", k, 20 + k) for k in range(3)] + [score("rain", 0, 31.0)]
+    better = [replace(row, psnr=row.psnr + 1) for row in untouched]
+    run = Run("nafnet", "existing", 0, 0)
+    results = Results(untouched, {run: better})
+    (column,) = mean_columns(results)
+    assert summarise(results.values([], "psnr"), column).interval.mean == pytest.approx((21 + 31) / 2)
+    gain = summarise(results.values([run], "psnr") - results.values([], "psnr"), column).interval
+    assert (gain.mean, gain.low, gain.high) == pytest.approx((1, 1, 1))
+    seeds = summarise(np.array([[1.0, 1, 1, 3], [3.0, 3, 3, 5]]), column).seeds
+    assert seeds == pytest.approx((2, 4))
+    with pytest.raises(ValueError, match="other images"):
+        Results(untouched, {run: better[1:]})

@@ -1,0 +1,218 @@
+"""The tables of the experiment in the form of the paper's tables 1 to 3, every number also as CSV."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib.metadata
+import io
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from gendeg_core.generate.loading import SHIPPED
+from gendeg_core.weights import folder_identity, read_record
+from train.experiment.config import EXISTING, ExperimentConfig
+from train.experiment.figure import draw_scaling
+from train.experiment.jobs import DATA, Data, Run
+from train.experiment.statistics import (
+    METRICS,
+    Column,
+    Results,
+    Summary,
+    full_counts,
+    mean_columns,
+    summarise,
+    unseen_columns,
+    within_columns,
+)
+from train.experiment.testing import Score
+
+NAMES: dict[Data, str] = {"existing": "existing", "gends": "GenDeg only", "both": "GenDS (both)"}
+
+
+def write_report(
+    config: ExperimentConfig,
+    folder: Path,
+    steps: int,
+    untouched: Sequence[Score],
+    runs: Mapping[Run, Sequence[Score]],
+) -> None:
+    """Write tables.md, tables.csv, images.csv, scaling.png and experiment.json into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results = Results(untouched, runs)
+    facts = experiment_facts(config, steps)
+    figure = draw_scaling(config, results, folder / "scaling.png")
+    _write(folder / "tables.md", markdown(config, results, facts, figure))
+    _write(folder / "tables.csv", long_table(config, results))
+    _write(folder / "images.csv", per_image(results, list(runs)))
+    _write(folder / "experiment.json", json.dumps(facts, indent=1) + "\n")
+
+
+def experiment_facts(config: ExperimentConfig, steps: int) -> dict[str, object]:
+    """What every number depends on; of paths only the last name."""
+    options = {
+        name: value.name if isinstance(value, Path) else value
+        for name, value in dataclasses.asdict(config).items()
+    }
+    generator = config.generator or SHIPPED
+    saw = config.generator_saw or read_record(generator).data
+    return {
+        "options": options,
+        "steps": steps,
+        "hardware": config.hardware or hardware(),
+        "generator": folder_identity(generator),
+        "generator_saw": saw,
+        "existing_families": {kind.value: name for kind, name in EXISTING.items()},
+        "versions": installed_versions(),
+    }
+
+
+def installed_versions() -> dict[str, str]:
+    """Python, and the packages that pixels and numbers come from."""
+    packages = ("torch", "diffusers", "timm", "numpy", "pillow")
+    found = {"python": platform.python_version()}
+    return found | {name: importlib.metadata.version(name) for name in packages}
+
+
+def hardware() -> str:
+    return f"{platform.machine()}, {os.cpu_count()} CPU cores, torch {torch.__version__}"
+
+
+def markdown(config: ExperimentConfig, results: Results, facts: Mapping[str, object], figure: bool) -> str:
+    """The report for readers."""
+    families = ", ".join(f"{kind.label} {name}" for kind, name in EXISTING.items())
+    text = [
+        "# Restoration with and without generated data",
+        "Written by `python -m train.restore_experiment`; do not edit. Cells are PSNR in dB / SSIM on RGB "
+        "images rounded to 8 bits, means over images and seeds. Gains are of GenDS over existing data with "
+        "the 95 % interval of the bootstrap over images, PSNR first; in bold where it excludes 0. Every "
+        "number with its interval and its seeds is in `tables.csv`, every image in `images.csv`. Compare "
+        "trends with the paper, not levels: it reports LPIPS and FID of far larger networks and data.",
+        f"* Existing data: {config.pairs} simulated pairs of one family per degradation ({families}) on "
+        f"every second training photo. GenDeg only: {config.pairs} pairs of the generator on all training "
+        "photos. GenDS: both.",
+        f"* The generator, {facts['generator']}, was itself trained on: {facts['generator_saw']}",
+        f"* Networks: {config.size_of_model} size, {facts['steps']} steps of {config.batch} crops of "
+        f"{config.size} pixels, the same recipe for all data; seeds {', '.join(map(str, config.seeds))}.",
+        f"* Tests: {config.test_photos} held-out photos per degradation at {config.scene} x {config.scene} "
+        "under the existing family (within), and under the other families (left-out); real pairs: the "
+        f"middle {config.test_size} x {config.test_size} pixels of each. Images go through in one piece.",
+        f"* Hardware: {facts['hardware']}.",
+    ]
+    counts = full_counts(config)
+    compared: list[Data] = ["existing", "both"]
+    text += ["## Table 1: degradations not in the existing data"]
+    text += [_table(config, results, unseen_columns(results), compared, counts)]
+    text += ["## Table 2: within the distribution of the existing data"]
+    text += [_table(config, results, within_columns(results), compared, counts)]
+    text += ["## Table 3: source of the training data, means over degradations"]
+    text += [_table(config, results, mean_columns(results), DATA, counts)]
+    if figure:
+        text += [
+            f"## Number of generated pairs ({config.scaling_model})",
+            "![PSNR against the number of generated pairs](scaling.png)",
+        ]
+    return "\n\n".join(text).replace("\n\n* ", "\n* ") + "\n"
+
+
+def _table(
+    config: ExperimentConfig,
+    results: Results,
+    columns: Sequence[Column],
+    data: Sequence[Data],
+    counts: Mapping[Data, int],
+) -> str:
+    header = ["trained on", *(f"{column.name}, N {column.images}" for column in columns)]
+    lines = [header, ["---"] * len(header), ["degraded input", *(_cell(results, [], c) for c in columns)]]
+    for model in config.models:
+        found: dict[Data, list[Run]] = {sort: results.seeds(model, sort, counts[sort]) for sort in data}
+        for sort, runs in found.items():
+            lines.append([f"{model} {NAMES[sort]}", *(_cell(results, runs, c) for c in columns)])
+        lines.append([f"{model} gain", *(_gain(results, found, c) for c in columns)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(results: Results, runs: Sequence[Run], column: Column) -> str:
+    psnr, ssim = (summarise(results.values(runs, metric), column).interval.mean for metric in METRICS)
+    return f"{psnr:.2f} / {ssim:.3f}"
+
+
+def _gain(results: Results, found: Mapping[Data, Sequence[Run]], column: Column) -> str:
+    parts = []
+    for metric, digits in (("psnr", 2), ("ssim", 3)):
+        gain = gain_of(results, found["existing"], found["both"], metric, column).interval
+        text = f"{gain.mean:+.{digits}f} [{gain.low:+.{digits}f}, {gain.high:+.{digits}f}]"
+        parts.append(f"**{text}**" if gain.low > 0 or gain.high < 0 else text)
+    return " / ".join(parts)
+
+
+def gain_of(
+    results: Results, before: Sequence[Run], after: Sequence[Run], metric: str, column: Column
+) -> Summary:
+    """By how much `after` is better, seed by seed and image by image."""
+    return summarise(results.values(after, metric) - results.values(before, metric), column)
+
+
+def long_table(config: ExperimentConfig, results: Results) -> str:
+    """One line per number: mean, interval over images, and the mean of each seed."""
+    lines: list[list[object]] = [
+        ["model", "data", "synthetic", "test", "metric", "images", "mean", "low", "high"],
+    ]
+    lines[0] += [f"seed{seed}" for seed in config.seeds]
+    columns = [*within_columns(results)[:-1], *unseen_columns(results), *mean_columns(results)]
+    columns = list({column.name: column for column in columns}.values())
+    for column in columns:
+        for metric in METRICS:
+            for name, summary in _all_summaries(config, results, metric, column):
+                bounds = summary.interval
+                numbers = bounds.mean, bounds.low, bounds.high, *summary.seeds
+                facts = [*name, column.name, metric, column.images]
+                lines.append([*facts, *(f"{number:.5g}" for number in numbers)])
+    return _csv(lines)
+
+
+def _all_summaries(
+    config: ExperimentConfig, results: Results, metric: str, column: Column
+) -> list[tuple[tuple[object, ...], Summary]]:
+    found: list[tuple[tuple[object, ...], Summary]] = [
+        (("input", "", ""), summarise(results.values([], metric), column))
+    ]
+    for model in config.models:
+        runs = {key: results.seeds(model, *key) for key in results.kinds(model)}
+        for key, same in runs.items():
+            found.append(((model, *key), summarise(results.values(same, metric), column)))
+        for key in [key for key in runs if key[0] != "existing"]:
+            gain = gain_of(results, runs["existing", 0], runs[key], metric, column)
+            found.append(((model, f"{key[0]} - existing", key[1]), gain))
+    return found
+
+
+def per_image(results: Results, runs: Sequence[Run]) -> str:
+    """One line per test image, one pair of columns per run."""
+    header = ["test", "degradation", "source", "name", "input psnr", "input ssim"]
+    header += [f"{run.name} {metric}" for run in runs for metric in METRICS]
+    tables = [
+        results.values(chosen, metric)[0] for chosen in ([], *([r] for r in runs)) for metric in METRICS
+    ]
+    lines: list[list[object]] = [list(header)]
+    for place, score in enumerate(results.images):
+        numbers = [f"{values[place]:.4g}" for values in tables]
+        lines.append([score.test, score.degradation, score.source, score.name, *numbers])
+    return _csv(lines)
+
+
+def _csv(lines: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(text)
+    os.replace(temporary, path)
