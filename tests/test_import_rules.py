@@ -42,6 +42,7 @@ FORBIDDEN = {
 
 # Import name to the name in requirements.txt, where the two differ.
 DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn"}
+DISTRIBUTIONS |= {"open_clip": "open-clip-torch"}
 # spaces comes with every Hugging Face Space, ray and spandrel with extras of pyproject.toml; the rest runs
 # without them.
 OPTIONAL = {"ray", "spaces", "spandrel"}
