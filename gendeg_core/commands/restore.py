@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from gendeg_core.restore.loading import Restorer
 
 DESCRIPTION = "Restore degraded photos with one of the networks, over tiles where they are large."
-MODELS = ("nafnet", "promptir", "swin")  # those of gendeg_core.restore.zoo, which is heavy to import
+# Those of gendeg_core.restore.loading, which is heavy to import.
+MODELS = ("nafnet", "promptir", "swin", "any")
 _OBTAINED = ("tile_used",)
 
 
@@ -32,7 +33,7 @@ def add_parser(commands: Any) -> None:
     add = parser.add_argument
     add("source", metavar="SRC", type=Path, help="a photo, or a folder whose structure is kept")
     add("--output", metavar="DST", required=True, help="file or folder for a photo, folder for a folder")
-    add("--model", required=True, choices=MODELS, help="the network")
+    add("--model", required=True, choices=MODELS, help="the network; any for whatever a path holds")
     add(
         "--weights",
         default="existing",
@@ -73,7 +74,7 @@ def _load_restorer(args: argparse.Namespace) -> Restorer:
     try:
         check_tile(args.tile)
         return load_restorer(args.model, args.weights)
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
+    except (ValueError, OSError) as error:
         raise UsageError(one_line(error)) from error
 
 

@@ -217,14 +217,14 @@ def _tile_side(net: nn.Module, image: Tensor, tile: int | None) -> int:
 
 
 def _thriftiest(image: Tensor, largest: int) -> int:
-    """The side up to `largest` whose tiles, overlaps included, have the fewest pixels in all."""
+    """The side little below `largest` whose tiles, overlaps included, have the fewest pixels in all."""
 
     def pixels(side: int) -> int:
         across = (spans(length, side, _overlap(side, None)) for length in image.shape[-2:])
         down, right = (sum(span.where.stop - span.where.start for span in line) for line in across)
         return down * right
 
-    sides = range(largest, max(largest // 2, SMALLEST) - 1, -GRID)
+    sides = range(largest, max(largest * 3 // 4, SMALLEST) - 1, -GRID)
     return min(sides, key=pixels)
 
 

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from gendeg_core import cli
 from gendeg_core.commands import restore as command
 from gendeg_core.images import read_photo, read_settings
+from gendeg_core.restore.loading import ANY
+from gendeg_core.restore.zoo import MODELS, build
 from tests.images.files import drawing, exif, png, srgb_profile
 from tests.restore.tiny import Tiny
 
@@ -188,16 +190,12 @@ def test_unusable_arguments(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_networks_offered_are_those_of_the_zoo() -> None:
-    from gendeg_core.restore.zoo import MODELS
-
-    assert command.MODELS == MODELS
+def test_the_networks_offered_are_those_that_can_be_loaded() -> None:
+    assert (*MODELS, ANY) == command.MODELS
 
 
 def test_own_process_restores_with_a_folder_of_weights(tmp_path: Path) -> None:
     """No fakes: weights saved as they ship, found by path, from another process."""
-    from gendeg_core.restore.zoo import build
-
     build("nafnet", "tiny").save_pretrained(tmp_path / "mine")
     Image.fromarray(drawing()).save(tmp_path / "photo.png")
     command = [sys.executable, "-m", "gendeg_core", "restore", "photo.png", "--output", "out.png"]
