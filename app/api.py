@@ -1,4 +1,5 @@
-"""The named endpoints that programs call: /degrade, /sample_intensity, /sweep, /all_six, /make_dataset.
+"""The named endpoints that programs call: /degrade, /sample_intensity, /sweep, /all_six, /make_dataset,
+/restore and /list_restorers.
 
 They hang on components nobody sees, because those carry types, ranges and the handling of files into the
 documentation that the page and `gradio_client` show.
@@ -16,7 +17,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import dataset, engines, grids, synthesis
+from app import dataset, engines, grids, restored_files, restorers, synthesis
 from app.refusals import in_sentences
 from app.session import PREVIEW_SIDES, open_photo
 from app.settings import Job, file_stem, read_job, whole_number
@@ -168,6 +169,57 @@ def make_dataset(
                 yield None, None, _counts(item)
 
 
+@in_sentences
+def restore(
+    photo: str | None,
+    model: str = "nafnet",
+    weights: str = "gends",
+    tile: int | None = None,
+    clean: str | None = None,
+) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """Restore a degraded photo at its own size.
+
+    Args:
+        photo: the degraded photo; 8 or 16 bit, any common format.
+        model: nafnet, promptir or swin.
+        weights: existing (trained on existing data) or gends (with GenDS added).
+        tile: side of the tiles in pixels, 128 or more; 0 for one piece; leave out for what fits into memory.
+        clean: the same photo without degradation, for PSNR and SSIM; may be left out.
+
+    Returns:
+        The restored photo as a lossless PNG with the depth, EXIF, colour profile and transparency of the
+        photo, and a record: weights, tile, seconds and, with `clean`, psnr and ssim of the photo and of the
+        restored one. Until the end there is only a record with done and total.
+    """
+    (choice,) = restorers.pick([f"{model}_{weights}"], restorers.shipped_choices())
+    side = None if tile is None else whole_number("tile", tile)
+    with tempfile.TemporaryDirectory(prefix="gendeg-") as folder:
+        for item in restored_files.restore_file(_given(photo), Path(folder), choice, tile=side, clean=clean):
+            if isinstance(item, restored_files.RestoredFile):
+                yield str(item.path), item.record
+            else:
+                yield None, {"done": item.done, "total": item.total}
+
+
+@in_sentences
+def list_restorers() -> list[dict[str, Any]]:
+    """The restoration networks that are installed.
+
+    Returns:
+        One record each: model and weights as `/restore` takes them, and what is known of them.
+    """
+    return [
+        {
+            "model": choice.model,
+            "weights": choice.weights,
+            "title": choice.title,
+            "badges": choice.badges,
+            "about": choice.about,
+        }
+        for choice in restorers.shipped_choices()
+    ]
+
+
 def _counts(progress: RunProgress) -> dict[str, Any]:
     return {"done": progress.done, "total": progress.total, "rejected": progress.rejected}
 
@@ -235,6 +287,14 @@ def add_endpoints() -> None:
         _endpoint(all_six, [photo, mu, sigma, seed, *tail], [pictures, records])
         asked: list[Any] = [photos, kinds, engine, seed, per_image, size]
         _endpoint(make_dataset, asked, [archive, report, record], lane="dataset", limit=1)
+        model = gr.Dropdown(list(restorers.MODEL_NAMES), value="nafnet", label="model")
+        weights = gr.Dropdown(list(restorers.TRAINING_NAMES), value="gends", label="weights")
+        tile = gr.Number(None, precision=0, label="tile")
+        clean = gr.File(label="clean photo", type="filepath")
+        restored = gr.File(label="restored photo")
+        wanted: list[Any] = [photo, model, weights, tile, clean]
+        _endpoint(restore, wanted, [restored, record], lane="restore", limit=1)
+        _endpoint(list_restorers, [], [records])
 
 
 def _endpoint(

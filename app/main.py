@@ -23,13 +23,14 @@ import threading  # noqa: E402
 
 import gradio as gr  # noqa: E402
 
-from app import api, engines, zerogpu  # noqa: E402
-from app.tabs import dataset, synthesize  # noqa: E402
+from app import api, engines, restorers, zerogpu  # noqa: E402
+from app.restore_examples import degraded_examples  # noqa: E402
+from app.tabs import dataset, restore, synthesize  # noqa: E402
 from app.theme import STYLE_SHEET, theme  # noqa: E402
 
 MASTHEAD = """<div id="masthead"><h1>GenDeg Studio</h1>
 <p>Put your own photo into haze, rain, snow, motion blur, low light or behind raindrops: as strong as you ask,
-with the strength that was really obtained beside it.</p></div>"""
+with the strength that was really obtained beside it. Then let several networks restore it.</p></div>"""
 HOUR = 3600
 
 
@@ -37,10 +38,13 @@ def build_demo() -> gr.Blocks:
     """The whole page. Nothing heavy is loaded here."""
     with gr.Blocks(title="GenDeg Studio", analytics_enabled=False, delete_cache=(HOUR, 4 * HOUR)) as demo:
         gr.HTML(MASTHEAD)
-        with gr.Tab("Synthesize", id="synthesize", elem_id="synthesize_tab"):
-            synthesize.build(demo)
-        with gr.Tab("Dataset", id="dataset", elem_id="dataset_tab"):
-            dataset.build()
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab("Synthesize", id="synthesize", elem_id="synthesize_tab"):
+                synthesized, send = synthesize.build(demo)
+            with gr.Tab("Restore", id="restore", elem_id="restore_tab") as tab:
+                restore.build(demo, tab, tabs, send, synthesized)
+            with gr.Tab("Dataset", id="dataset", elem_id="dataset_tab"):
+                dataset.build()
         api.add_endpoints()
     demo.queue(max_size=64, default_concurrency_limit=4)
     return demo
@@ -60,6 +64,13 @@ def launch_arguments() -> dict[str, object]:
     }
 
 
+def warm_up() -> None:
+    """Load what the first visitor would otherwise wait for."""
+    engines.warm_up()
+    restorers.warm_up()
+    degraded_examples()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m app", description="GenDeg Studio in the browser.")
     parser.add_argument("--host", help="address to listen on; default 127.0.0.1, on a Space all addresses")
@@ -68,9 +79,9 @@ def main() -> None:
     arguments = parser.parse_args()
     demo = build_demo()
     if zerogpu.ZERO_GPU:
-        engines.warm_up()  # ZeroGPU wants the weights in place before the first call is forked off
+        warm_up()  # ZeroGPU wants the weights in place before the first call is forked off
     else:
-        threading.Thread(target=engines.warm_up, name="warm-up", daemon=True).start()
+        threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
     demo.launch(
         server_name=arguments.host,
         server_port=arguments.port,

@@ -263,7 +263,12 @@ def begin(photo: SessionPhoto, material: Material, chosen: list[restorers.Choice
 def restored_version(choice: restorers.Choice, restored: Restored, material: Material) -> Version:
     made = _version(choice.key, choice.title, restored.image, material)
     return replace(
-        made, badges=choice.badges, seconds=restored.seconds, tile=restored.tile, weights=restored.weights
+        made,
+        badges=choice.badges,
+        seconds=restored.seconds,
+        tile=restored.tile,
+        model=restored.model,
+        weights=restored.weights,
     )
 
 

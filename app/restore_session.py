@@ -37,6 +37,7 @@ class Version:
     samples: Path
     shown: str
     appearance: Appearance
+    model: str = ""
     seconds: float | None = None
     tile: int | None = None
     weights: str = ""

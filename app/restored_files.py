@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 import numpy as np
@@ -20,6 +20,9 @@ from app.session import SessionPhoto, photo_of, read
 from app.widgets.status_line import say
 from gendeg_core.images import write_photo
 from gendeg_core.types import Progress
+
+if TYPE_CHECKING:
+    from gendeg_core.restore.infer import Restored
 
 
 class RestoredFile(NamedTuple):
@@ -37,7 +40,7 @@ def restore_file(
     suffix: str = ".png",
     tile: int | None = None,
     clean: str | None = None,
-) -> Iterator[Progress | RestoredFile]:
+) -> Generator[Progress | RestoredFile]:
     """Restore the photo in the file `source` at its own size and write it into `folder`.
 
     Bit depth, alpha, EXIF and colour profile are kept as far as the format of `suffix` can; what was done is
@@ -57,7 +60,7 @@ def restore_file(
                 yield item
                 continue
             path = folder / file_name(source.stem, choice, suffix)
-            record = record_of(choice, item.weights, item.tile, item.seconds)
+            record = record_of(choice, item)
             write_photo(path, item.image, like=photo, settings=record)
             if truth is not None:
                 record |= {
@@ -71,16 +74,14 @@ def file_name(photo: str, choice: restorers.Choice, suffix: str) -> str:
     return f"{photo}_restored_{choice.key}{suffix}"
 
 
-def record_of(
-    choice: restorers.Choice, weights: str, tile: int | None, seconds: float | None
-) -> dict[str, Any]:
+def record_of(choice: restorers.Choice, made: Restored | Version) -> dict[str, Any]:
     """What is stored inside the file and returned to API callers."""
     return {
-        "restored_with": choice.model,
+        "restored_with": made.model,
         "training": choice.badges[0],
-        "weights": weights,
-        "tile": tile,
-        "seconds": None if seconds is None else round(seconds, 3),
+        "weights": made.weights,
+        "tile": made.tile,
+        "seconds": None if made.seconds is None else round(made.seconds, 3),
     }
 
 
@@ -117,9 +118,9 @@ def full_size(session: RestoreSession, key: str | None, suffix: str) -> Iterator
 
 def _write_version(
     version: Version, photo: SessionPhoto, folder: Path, choice: restorers.Choice, suffix: str
-) -> Iterator[RestoredFile]:
+) -> Generator[RestoredFile]:
     path = folder / file_name(photo.name, choice, suffix)
-    record = record_of(choice, version.weights, version.tile, version.seconds)
+    record = record_of(choice, version)
     write_photo(path, _as_pixels(version), like=read(photo.path), settings=record)
     yield RestoredFile(path, record)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,14 +13,15 @@ from gendeg_core.paths import ASSETS
 from gendeg_core.types import Progress
 
 if TYPE_CHECKING:
-    from gendeg_core.restore.loading import Label, Restorer
     from torch import Tensor
 
     from gendeg_core.restore.infer import Restored
+    from gendeg_core.restore.loading import Label, Restorer
 
 MODEL_NAMES = {"nafnet": "NAFNet", "promptir": "PromptIR", "swin": "Swin"}
 TRAINING_NAMES = {"existing": "existing data", "gends": "existing + GenDS"}
 OWN = "own"  # the key of a visitor's checkpoint
+ANY = "any"  # asks for whatever network a checkpoint holds
 MOST = 6  # networks side by side
 NONE_SHIPPED = (
     "No restoration networks are installed here yet: assets/weights holds none. Train them with "
@@ -76,18 +77,20 @@ def _choice(label: Label) -> Choice:
     )
 
 
-def own_choice(path: Path, model: str) -> Choice:
-    """A visitor's checkpoint. It is loaded here, so that a file that cannot be used is refused at once.
+def own_choice(path: Path) -> Choice:
+    """A visitor's checkpoint, a file or a folder. It is loaded here, so that one that cannot be used is
+    refused at once.
 
     Raises:
-        ValueError, OSError: it cannot be opened as this model; the sentence says why.
+        ValueError: it cannot be opened; the sentence says why.
     """
-    restorer = get_restorer(model, str(path))
+    restorer = get_restorer(ANY, str(path))
     parameters = sum(parameter.numel() for parameter in restorer.net.parameters())
     kind = MODEL_NAMES.get(restorer.model, restorer.model)
     badges = ("your checkpoint", kind, f"{parameters / 1e6:.1f} M parameters")
     about = "Your own checkpoint; nothing is known here of how it was trained."
-    return Choice(OWN, model, str(path), f"Your file {path.name}", badges, about)
+    title = "Your network" if path.is_dir() else f"Your file {path.name}"
+    return Choice(OWN, ANY, str(path), title, badges, about)
 
 
 def pick(keys: Sequence[str] | None, choices: Sequence[Choice]) -> list[Choice]:
@@ -138,14 +141,20 @@ def _forget_old() -> None:
         del _loaded[key]
 
 
-def run(model: str, weights: str, image: Tensor, tile: int | None = None) -> Iterator[Progress | Restored]:
+def warm_up() -> None:
+    """Load what is installed, so that the first visitor need not wait; they are a few megabytes each."""
+    for choice in shipped_choices():
+        get_restorer(choice.model, choice.weights)
+
+
+def run(model: str, weights: str, image: Tensor, tile: int | None = None) -> Generator[Progress | Restored]:
     """Restore `image` (3, H, W); closing the iterator cancels between two tiles."""
     get_restorer(model, weights)  # in this process: on ZeroGPU the worker is a fork of it and inherits them
     yield from _run_on_gpu(model, weights, image, tile)
 
 
 @gpu_task(seconds=120)
-def _run_on_gpu(model: str, weights: str, image: Tensor, tile: int | None) -> Iterator[Progress | Restored]:
+def _run_on_gpu(model: str, weights: str, image: Tensor, tile: int | None) -> Generator[Progress | Restored]:
     from gendeg_core.restore.infer import restore_steps
 
     yield from restore_steps(get_restorer(model, weights), image, tile=tile)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from app import cancel, restoration, restore_gallery, restored_files, restorers
-from app.refusals import in_sentences, refusal, sentence
+from app.refusals import in_sentences, sentence
 from app.restore_examples import degraded_examples
 from app.restore_session import RestoreSession
 from app.restore_tables import cards
@@ -30,11 +32,6 @@ SIDE_CHOICES = [
     ("1024 px", 1024),
     ("full size", restoration.FULL),
 ]
-OTHER = "other"
-MODEL_CHOICES = [
-    *((name, model) for model, name in restorers.MODEL_NAMES.items()),
-    ("another architecture", OTHER),
-]
 SAVE_SCRIPT = """() => setTimeout(() => {
   const link = document.querySelector('a#%(id)s, #%(id)s a, button#%(id)s, #%(id)s button');
   if (link) link.click();
@@ -51,8 +48,7 @@ class Controls:
     networks: gr.CheckboxGroup
     side: gr.Radio
     go: gr.Button
-    own_file: gr.File
-    own_model: gr.Dropdown
+    own_files: gr.File
     own_add: gr.Button
     about: gr.HTML
 
@@ -151,20 +147,17 @@ def _controls() -> Controls:
 def _own() -> tuple[Any, ...]:
     with gr.Accordion("Add your own checkpoint", open=False, elem_id="restore_own_box"):
         gr.Markdown(
-            "Published NAFNet and PromptIR files, files trained here, and with `spandrel` installed many "
-            "other architectures. Files are opened without running any code in them.",
+            "Published NAFNet and PromptIR files, networks trained here (`config.json` together with "
+            "`diffusion_pytorch_model.safetensors`), and with `spandrel` installed many other architectures. "
+            "Files are opened without running any code in them.",
             elem_classes="hint",
         )
-        file = gr.File(
-            label="Checkpoint (.pth, .ckpt, .safetensors)", type="filepath", height=120,
-            file_types=[".pth", ".pt", ".ckpt", ".safetensors"], elem_id="restore_own_file",
+        files = gr.File(
+            label="Checkpoint", type="filepath", height=120, file_count="multiple",
+            file_types=[".pth", ".pt", ".ckpt", ".safetensors", ".json"], elem_id="restore_own_files",
         )  # fmt: skip
-        with gr.Row(equal_height=True):
-            model = gr.Dropdown(
-                MODEL_CHOICES, value="nafnet", label="Network", elem_id="restore_own_model", min_width=150
-            )
-            add = gr.Button("Add it to the comparison", elem_id="restore_own_add", min_width=150)
-    return file, model, add
+        add = gr.Button("Add it to the comparison", elem_id="restore_own_add")
+    return files, add
 
 
 def _results() -> tuple[Any, ...]:
@@ -279,9 +272,9 @@ def _wire_comparison(session: gr.State, controls: Controls, results: Results) ->
 
 def _wire_own(session: gr.State, controls: Controls) -> None:
     controls.own_add.click(
-        add_own, [session, controls.own_file, controls.own_model, controls.networks],
+        add_own, [session, controls.own_files, controls.networks],
         [controls.networks, controls.about], trigger_mode="always_last", api_visibility="private",
-        show_progress="minimal", show_progress_on=controls.own_file,
+        show_progress="minimal", show_progress_on=controls.own_files,
     )  # fmt: skip
 
 
@@ -329,20 +322,29 @@ def _fill_examples() -> Any:
     return gr.update(value=[(str(example.path), example.title) for example in degraded_examples()])
 
 
-def add_own(session: RestoreSession, file: str | None, model: str, chosen: list[str]) -> tuple[Any, Any]:
+@in_sentences
+def add_own(session: RestoreSession, files: list[str] | None, chosen: list[str]) -> tuple[Any, Any]:
     """A visitor's checkpoint becomes a further choice, ticked if there is room."""
-    try:
-        if not file:
-            raise ValueError("No checkpoint was chosen; drop the file first.")
-        session.own = restorers.own_choice(Path(file), model)
-    except (ValueError, OSError, MemoryError) as error:
-        raise refusal(error) from error
+    session.own = restorers.own_choice(_checkpoint(session, [Path(file) for file in files or []]))
     keys = [key for key in chosen or [] if key != restorers.OWN]
     keys = [*keys, restorers.OWN] if len(keys) < restorers.MOST else keys
     choices = restoration.choices_of(session)
     return gr.update(choices=_names(choices), value=keys), cards(choices)
 
 
+def _checkpoint(session: RestoreSession, files: list[Path]) -> Path:
+    """One file as it is; several, such as a config with its weights, side by side in a folder."""
+    if not files:
+        raise ValueError("No checkpoint was chosen; drop the file first.")
+    if len(files) == 1:
+        return files[0]
+    folder = Path(tempfile.mkdtemp(prefix="checkpoint-", dir=session.folder()))
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+    return folder
+
+
+@in_sentences
 def _offer(session: RestoreSession) -> tuple[Any, Any, Any]:
     """What can be chosen on a fresh page; without any weights, the sentence that says so."""
     choices = restoration.choices_of(session)
