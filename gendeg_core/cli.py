@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from gendeg_core.commands import UsageError, convert, dataset, degrade, embed, evaluate, restore
+from gendeg_core.commands import UsageError, convert, dataset, degrade, embed, evaluate, project, restore
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,4 +45,5 @@ def build_parser() -> argparse.ArgumentParser:
     dataset.add_parser(commands)
     evaluate.add_parser(commands)
     embed.add_parser(commands)
+    project.add_parser(commands)
     return parser
