@@ -87,13 +87,15 @@ def _encoder(name: str, options: dict[str, Any]) -> Any:
 
 
 def _decoder_block(inputs: int, outputs: int) -> nn.Sequential:
-    """(B, inputs, h, w) -> (B, outputs, 2h, 2w)."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1),
-        nn.ReLU(),
-        nn.ConvTranspose2d(outputs, outputs, 2, stride=2),
-        nn.ReLU(),
-    )
+    """(B, inputs, h, w) -> (B, outputs, 2h, 2w); starts with signals of one size throughout (He et al.)."""
+    mix = nn.Conv2d(inputs, outputs, 3, padding=1)
+    grow = nn.ConvTranspose2d(outputs, outputs, 2, stride=2)
+    # A transposed convolution as large as its stride sums over channels only. The default would shrink the
+    # signal in every layer until the encoder no longer shows in the image.
+    for layer, fan_in in ((mix, 9 * inputs), (grow, outputs)):
+        nn.init.normal_(layer.weight, std=(2 / fan_in) ** 0.5)
+        nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
+    return nn.Sequential(mix, nn.ReLU(), grow, nn.ReLU())
 
 
 def _pad(image: Tensor) -> Tensor:
