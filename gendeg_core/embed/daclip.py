@@ -82,9 +82,9 @@ class DaCLIP(nn.Module):
                 "choose an open_clip model such as ViT-B-32"
             )
         self.clip: Any = clip
-        self.visual = tower  # the same module again: published files hold its weights under both names
         self.visual_control: Any = copy.deepcopy(tower)
         self.visual_control.transformer = ControlTransformer(self.visual_control.transformer)
+        self.frozen = frozen
         self.logit_scale = nn.Parameter(self.clip.logit_scale.detach().clone())
         clip.requires_grad_(not frozen)
         self.clip.logit_scale.requires_grad_(False)  # a leftover; only ours is used
@@ -107,14 +107,15 @@ class DaCLIP(nn.Module):
 
     def encode_content(self, images: Tensor, controls: Sequence[Tensor] | None) -> Tensor:
         """Content embedding (B, D); plain CLIP's for no controls."""
-        tokens = self.visual._embeds(images)
-        blocks = self.visual.transformer.resblocks
+        tower = self.clip.visual
+        tokens = tower._embeds(images)
+        blocks = tower.transformer.resblocks
         if controls is None:
-            tokens = self.visual.transformer(tokens)
+            tokens = tower.transformer(tokens)
         else:
             for block, control in zip(blocks, reversed(controls), strict=True):
                 tokens = block(tokens) + control
-        return _pooled(self.visual, tokens)
+        return _pooled(tower, tokens)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """(B, D), not normalised, of token ids (B, L)."""
@@ -128,7 +129,7 @@ class DaCLIP(nn.Module):
         Args:
             images: degraded images (B, 3, S, S).
             captions, degradations: token ids (B, L).
-            clean: the clean images, encoded by CLIP without the controller and without gradient.
+            clean: the clean images, encoded by CLIP without the controller; without gradient if it is frozen.
         """
         content, degradation = self.encode_image(images)
         assert degradation is not None
@@ -136,7 +137,7 @@ class DaCLIP(nn.Module):
         caption, degradation_text = F.normalize(texts, dim=-1).chunk(2)
         target = None
         if clean is not None:
-            with torch.no_grad():
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
                 target = F.normalize(self.encode_content(clean, None), dim=-1)
         return Features(
             content=F.normalize(content, dim=-1),

@@ -21,7 +21,7 @@ from torch import Tensor
 from gendeg_core.device import pick_device
 from gendeg_core.embed.daclip import DaCLIP
 from gendeg_core.embed.models import build, build_tokenizer
-from gendeg_core.embed.published import AGAIN, load_published, load_strictly
+from gendeg_core.embed.published import load_published, load_strictly
 from gendeg_core.paths import WEIGHTS
 from gendeg_core.types import Degradation
 from gendeg_core.weights import folder_identity
@@ -174,9 +174,7 @@ def load_embedder(weights: str | Path | None = None, device: torch.device | str 
     except (ValueError, KeyError, TypeError) as error:
         raise OSError(f"{path / CONFIG} is damaged ({error!r}); get a fresh copy of it") from error
     try:
-        stored = load_file(path / MODEL)
-        again = {key.removeprefix("clip."): w for key, w in stored.items() if key.startswith(f"clip.{AGAIN}")}
-        load_strictly(model, {**stored, **again}, path / MODEL)
+        load_strictly(model, load_file(path / MODEL), path / MODEL)
     except (ValueError, SafetensorError) as error:
         raise OSError(f"{path / MODEL} is damaged ({error}); get a fresh copy of it") from error
     return Embedder(model, config, folder_identity(path), device)
@@ -188,8 +186,7 @@ def save_embedder(model: DaCLIP, config: EmbedderConfig, folder: Path) -> None:
     settings = json.dumps(asdict(config), indent=1)
     (folder / CONFIG).write_text(settings + "\n", encoding="utf-8")
     state = {k: v.detach().half().cpu().contiguous() for k, v in model.state_dict().items()}
-    kept = {key: value for key, value in state.items() if not key.startswith(AGAIN)}  # one tower, one copy
-    save_file(kept, folder / MODEL)
+    save_file(state, folder / MODEL)
 
 
 def file_identity(path: Path) -> str:

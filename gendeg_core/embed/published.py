@@ -32,7 +32,7 @@ def load_published(path: Path) -> tuple[DaCLIP, dict[str, Any]]:
     config = config_of(state, path)
     with torch.device("meta"):  # no time lost on random weights
         model = build(config)
-    load_strictly(model, state, path)
+    load_strictly(model, single_tower(state, path), path)
     model.clip.attn_mask = causal_mask(config["text_cfg"]["context_length"])  # the one thing not stored
     return model.eval(), config
 
@@ -70,10 +70,28 @@ def load_strictly(model: DaCLIP, state: dict[str, Tensor], path: Path) -> None:
             raise ValueError(
                 f"{path} {what} {len(keys)} weights, such as {keys[0]}; give a DA-CLIP checkpoint"
             )
-    for key in state:
-        if key.startswith(AGAIN) and not torch.equal(state[key], state[f"clip.{key}"]):
-            raise ValueError(f"{path} has two versions of the image tower ({key}); it is damaged")
     model.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
+
+
+def published_state(model: DaCLIP) -> dict[str, Tensor]:
+    """The weights of `model` under the published keys: the image tower is there twice."""
+    state = model.state_dict()
+    tower = {key: value for key, value in state.items() if key.startswith(TOWER)}
+    return {**state, **{AGAIN + key.removeprefix(TOWER): value for key, value in tower.items()}}
+
+
+def single_tower(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Published weights with the image tower once.
+
+    Raises:
+        ValueError: its two copies are not equal.
+    """
+    copies = {key.removeprefix(AGAIN): value for key, value in state.items() if key.startswith(AGAIN)}
+    towers = {key.removeprefix(TOWER): value for key, value in state.items() if key.startswith(TOWER)}
+    for key in sorted(copies.keys() | towers.keys()):
+        if key not in copies or key not in towers or not torch.equal(copies[key], towers[key]):
+            raise ValueError(f"{path} has two versions of the image tower ({key}); it is damaged")
+    return {key: value for key, value in state.items() if not key.startswith(AGAIN)}
 
 
 def causal_mask(length: int) -> Tensor:

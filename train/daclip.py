@@ -1,0 +1,312 @@
+"""Train DA-CLIP: a controller that tells the degradation of an image and lets CLIP see past it.
+
+Luo et al., "Controlling Vision-Language Models for Multi-Task Image Restoration" (ICLR 2024), section 3.2:
+two symmetric contrastive losses, content embedding against caption and degradation embedding against the word
+for the degradation. The robust variant of "Photo-Realistic Image Restoration in the Wild with Controlled
+Vision-Language Models" (CVPRW 2024) adds random crops and an L1 distance between the content embedding of the
+degraded image and CLIP's embedding of the clean one.
+
+    python -m train.daclip --preset tiny --photos PHOTOS --captions CAPTIONS.csv --output runs/daclip
+
+Run it again with the same options to continue after an interruption.
+
+Ours beside the paper: targets that allow for repeated texts, towers trained from nothing where there is no
+pre-trained CLIP, and a linear read-out of mu, thrown away afterwards, that keeps the strength in the
+degradation embedding. The papers leave open, and we guessed: the embeddings are normalised before the L1
+distance, whose mean over dimensions counts with weight 1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from gendeg_core.embed.daclip import DaCLIP, Features
+from gendeg_core.embed.loading import WORDS, EmbedderConfig, Preprocessing, save_embedder
+from gendeg_core.embed.models import build, build_tokenizer, model_config
+from gendeg_core.seeds import sample_seed, torch_generator
+from gendeg_core.types import Degradation
+from train.common.checkpoint import claim_run, load_checkpoint, save_checkpoint
+from train.common.contrast import Targets, gathered, symmetric_loss
+from train.common.data import as_batch, batches, held_source, pair_source, pooled
+from train.common.errors import UsageError
+from train.common.options import RunOptions, make_accelerator
+from train.common.presets import start
+from train.common.tracking import Tracker
+from train.common.views import resized, training_views
+
+KINDS = list(Degradation)
+HELD_PAIRS = 120
+LARGEST_SCALE = math.log(100)
+MU_SPREAD = 0.1  # about the standard deviation of mu; errors of the read-out count in this unit
+
+
+@dataclass(frozen=True)
+class DaclipConfig(RunOptions):
+    """One training run.
+
+    Args:
+        model: an open_clip model with a Vision Transformer, or one of ours.
+        pretrained: open_clip's tag of CLIP weights, or a file of them; empty starts from nothing.
+        towers: train CLIP's own towers too, as a start from nothing needs; published: frozen.
+        targets: identity, as published, or repeated (see train/common/contrast.py).
+        alignment: weight of the L1 distance to the clean image's embedding; the robust variant has 1.
+        read_out: weight of the linear read-out of mu; published: none.
+        crop: chance of a random square crop; the robust variant has 0.8.
+        smallest: least side of such a crop in pixels.
+        learning_rate, warmup, weight_decay: AdamW, linear warm-up, cosine to 0.
+        held_pairs: simulated pairs of held-out photos behind the numbers during training.
+    """
+
+    output: Path = Path("runs/daclip")
+    model: str = "ViT-B-32"
+    pretrained: str = ""
+    towers: bool = False
+
+    targets: Targets = "identity"
+    alignment: float = 0.0
+    read_out: float = 0.0
+    crop: float = 0.0
+    smallest: int = 64
+
+    learning_rate: float = 3e-5
+    warmup: int = 100
+    weight_decay: float = 0.05
+    held_pairs: int = HELD_PAIRS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.crop <= 1:
+            raise UsageError(f"crop={self.crop} is no chance; choose a number from 0 to 1")
+        if not self.pretrained and not self.towers:
+            raise UsageError("frozen towers need weights to be frozen at; give --pretrained or --towers")
+
+
+def tiny() -> DaclipConfig:
+    """Seconds on a CPU, for tests."""
+    return DaclipConfig(
+        model="gendeg_tiny", towers=True, targets="repeated", alignment=1.0, read_out=1.0, crop=0.8,
+        smallest=16, size=32, batch=8, steps=20, workers=0, learning_rate=1e-3, warmup=5, held_pairs=12,
+        log_every=5, save_every=10, sample_every=20,
+    )  # fmt: skip
+
+
+def embedded() -> DaclipConfig:
+    """The shipped weights: from nothing, on a few hundred captioned photos, in half an hour on a CPU."""
+    return DaclipConfig(
+        model="gendeg_small", towers=True, targets="repeated", alignment=1.0, read_out=1.0, crop=0.5,
+        smallest=96, size=192, border=10, pool=9000, workers=2, batch=48, steps=2000, learning_rate=6e-4,
+        warmup=100, log_every=20, save_every=200, sample_every=200,
+    )  # fmt: skip
+
+
+def paper() -> DaclipConfig:
+    """DA-CLIP as published: ViT-B-32, four GPUs with 784 images each."""
+    return DaclipConfig(
+        pretrained="laion2b_s34b_b79k", batch=784, steps=12_000, size=256, precision="bf16", workers=12,
+    )  # fmt: skip
+
+
+def wild() -> DaclipConfig:
+    """The robust variant with the larger tower; the tag of its CLIP weights is a guess."""
+    return DaclipConfig(
+        model="ViT-L-14", pretrained="laion2b_s32b_b82k", alignment=1.0, crop=0.8, batch=784, steps=12_000,
+        size=256, precision="bf16", workers=12,
+    )  # fmt: skip
+
+
+PRESETS = {"tiny": tiny, "embedded": embedded, "paper": paper, "wild": wild}
+
+
+class Student(nn.Module):
+    """DA-CLIP and the read-out of mu that exists only in training."""
+
+    def __init__(self, model: DaCLIP, dimensions: int) -> None:
+        super().__init__()
+        self.model, self.read_out = model, nn.Linear(dimensions, 1)
+
+    def forward(self, images: Tensor, captions: Tensor, words: Tensor, clean: Tensor | None) -> Any:
+        """Features of a batch, and mu (B,) as read off the degradation embedding."""
+        features = self.model(images, captions, words, clean)
+        return features, self.read_out(features.degradation)[:, 0] * MU_SPREAD
+
+
+class Losses(NamedTuple):
+    total: Tensor
+    content: Tensor
+    degradation: Tensor
+    alignment: Tensor
+    read_out: Tensor
+
+
+@dataclass(frozen=True)
+class Task:
+    """What turns a batch into a loss."""
+
+    config: DaclipConfig
+    clip: dict[str, Any]  # sizes of the model
+    preprocessing: Preprocessing
+    tokenizer: Any
+    device: torch.device
+
+    def inputs(self, batch: Any, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Degraded images, captions, words and clean images, the last only if a loss looks at them."""
+        config, draws = self.config, torch_generator(seed)
+        size = self.preprocessing.size
+        views = training_views(batch, size, config.crop, config.smallest, draws)
+        degraded, clean = (self.preprocessing.normalise(view).to(self.device) for view in views)
+        captions, words = self.texts(batch)
+        return degraded, captions, words, clean if config.alignment or config.towers else None
+
+    def texts(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Token ids (B, L) of the captions and of the bare words for the degradations."""
+        words = [WORDS[KINDS[int(kind)]] for kind in batch["degradation"]]
+        return self.tokenizer(batch["caption"]).to(self.device), self.tokenizer(words).to(self.device)
+
+    def losses(self, features: Features, read: Tensor, captions: Tensor, words: Tensor, mu: Tensor) -> Losses:
+        config, scale = self.config, features.scale
+        caption, all_captions = gathered(features.caption), gathered(captions)
+        content = symmetric_loss(gathered(features.content), caption, scale, all_captions, config.targets)
+        degradation = symmetric_loss(
+            gathered(features.degradation),
+            gathered(features.degradation_text),
+            scale,
+            gathered(words),
+            config.targets,
+        )
+        alignment = content.new_zeros(())
+        if features.clean is not None:
+            alignment = F.l1_loss(features.content, features.clean.detach())
+        if features.clean is not None and config.towers:  # CLIP itself learns what the photo shows
+            clean = symmetric_loss(gathered(features.clean), caption, scale, all_captions, config.targets)
+            content = (content + clean) / 2
+        error = ((read - mu.to(self.device)) / MU_SPREAD).square().mean()
+        total = content + degradation + config.alignment * alignment + config.read_out * error
+        return Losses(total, content, degradation, alignment, error)
+
+
+def make_model(config: DaclipConfig) -> tuple[DaCLIP, dict[str, Any]]:
+    """The model to train and its sizes.
+
+    Raises:
+        UsageError: the name or the weights cannot be used.
+    """
+    import open_clip
+
+    try:
+        sizes = model_config(config.model)
+        if not config.pretrained:
+            return build(sizes, frozen=not config.towers), sizes
+        clip = open_clip.create_model(config.model, pretrained=config.pretrained)
+        return DaCLIP(clip, frozen=not config.towers), sizes
+    except (ValueError, RuntimeError, OSError) as error:
+        raise UsageError(f"--model {config.model}: {error}") from error
+
+
+def make_optimiser(config: DaclipConfig, student: nn.Module) -> tuple[Any, Any]:
+    """AdamW without decay of norms, biases and single numbers; linear warm-up, then a cosine to 0."""
+    trained = [p for p in student.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, config.learning_rate, betas=(0.9, 0.98), eps=1e-6)
+
+    def factor(step: int) -> float:
+        if step < config.warmup:
+            return (step + 1) / config.warmup
+        part = (step - config.warmup) / max(config.steps - config.warmup, 1)
+        return (1 + math.cos(math.pi * min(part, 1))) / 2
+
+    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+def main(config: DaclipConfig) -> None:
+    accelerator = make_accelerator(config)
+    source = pair_source(config)
+    torch.manual_seed(config.seed)  # initial weights only
+    model, sizes = make_model(config)
+    claim_run(config.output, config, accelerator)
+    pairs = pooled(config, source, None, accelerator)
+    held = as_batch(held_source(config), config.seed, config.held_pairs)
+
+    preprocessing = Preprocessing(sizes["vision_cfg"]["image_size"])
+    task = Task(config, sizes, preprocessing, build_tokenizer(sizes), accelerator.device)
+    bare = Student(model, sizes["embed_dim"])
+    optimiser, schedule = make_optimiser(config, bare)
+    student, optimiser = accelerator.prepare(bare, optimiser)
+    accelerator.register_for_checkpointing(schedule)
+    resumed = load_checkpoint(config.output, accelerator)
+    first = resumed[0] if resumed else 0
+    tracker = Tracker(config.output, first, accelerator.is_main_process, tensorboard=config.tensorboard)
+    micro_batches = batches(config, pairs, accelerator, first)
+
+    for step in range(first, config.steps):
+        sums = torch.zeros(len(Losses._fields), device=accelerator.device)
+        for micro in range(config.gradient_accumulation):
+            seed = sample_seed(config.seed, f"views {step} {micro} {accelerator.process_index}")
+            batch = next(micro_batches)
+            degraded, captions, words, clean = task.inputs(batch, seed)
+            with accelerator.accumulate(student):
+                features, read = student(degraded, captions, words, clean)
+                losses = task.losses(features, read, captions, words, batch["mu"].float())
+                accelerator.backward(losses.total)
+                optimiser.step()
+                optimiser.zero_grad()
+                with torch.no_grad():
+                    model.logit_scale.clamp_(0, LARGEST_SCALE)
+            sums += torch.stack(losses).detach() / config.gradient_accumulation
+        schedule.step()
+        done = step + 1
+        if done % config.log_every == 0:
+            means: Any = accelerator.reduce(sums, "mean")
+            numbers = dict(zip(Losses._fields, means.tolist(), strict=True))
+            numbers["loss"] = numbers.pop("total")
+            rate = float(schedule.get_last_lr()[0])
+            tracker.log(done, **numbers, scale=model.logit_scale.exp().item(), learning_rate=rate)
+        if done % config.save_every == 0 or done == config.steps:
+            save_checkpoint(config.output, accelerator, done)
+        if done % config.sample_every == 0 or done == config.steps:
+            tracker.log(done, **held_out_numbers(bare, task, held))
+    if accelerator.is_main_process:
+        save(config, model, task, accelerator)
+    accelerator.end_training()
+
+
+@torch.no_grad()
+def held_out_numbers(student: Student, task: Task, held: Any) -> dict[str, float]:
+    """Zero-shot accuracy on held-out photos, in all and per degradation; correlation of the mu read off."""
+    student.eval()
+    images = task.preprocessing.normalise(resized(held["degraded"].float() / 255, task.preprocessing.size))
+    words = task.tokenizer([WORDS[kind] for kind in KINDS]).to(task.device)
+    texts = F.normalize(student.model.encode_text(words), dim=-1)
+    parts = [student.model.encode_degradation(part)[0] for part in images.to(task.device).split(32)]
+    embeddings = F.normalize(torch.cat(parts), dim=-1)
+    right = ((embeddings @ texts.T).argmax(-1).cpu() == held["degradation"]).float()
+    read = student.read_out(embeddings)[:, 0].cpu().double()
+    student.train()
+    numbers = {"zero_shot_accuracy": right.mean().item()}
+    for kind, degradation in enumerate(KINDS):
+        of_kind = held["degradation"] == kind
+        if of_kind.any():
+            numbers[f"zero_shot_{degradation}"] = right[of_kind].mean().item()
+    if task.config.read_out:
+        numbers["mu_correlation"] = torch.corrcoef(torch.stack([read, held["mu"].double()]))[0, 1].item()
+    return numbers
+
+
+def save(config: DaclipConfig, model: DaCLIP, task: Task, accelerator: Accelerator) -> None:
+    folder = config.output / "weights"
+    save_embedder(model, EmbedderConfig(task.clip, task.preprocessing), folder)
+    accelerator.print(f"weights are in {folder}")
+
+
+if __name__ == "__main__":
+    start(main, PRESETS, __doc__)
