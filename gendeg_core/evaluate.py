@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import PurePath
+from dataclasses import replace
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,12 @@ Features = Callable[[Tensor], np.ndarray]
 
 
 def evaluate(
-    pairs: PairReader, restorers: Sequence[Restorer], metrics: Metrics, *, tile: int | None = None
+    pairs: PairReader,
+    restorers: Sequence[Restorer],
+    metrics: Metrics,
+    *,
+    tile: int | None = None,
+    root: Path | None = None,
 ) -> Iterator[ImageRow]:
     """Rows of every pair in order: the degraded input first, then each restorer.
 
@@ -31,6 +37,7 @@ def evaluate(
 
     Args:
         tile: side of the tiles in pixels, 0 for one piece, None to let the size decide.
+        root: files below this folder are named from there.
 
     Raises:
         PairsError: a pair cannot be read.
@@ -38,11 +45,12 @@ def evaluate(
     """
     for pair in pairs:
         clean, degraded = (_image(pair[side]) for side in ("target", "degraded"))
+        name = _named(pair["name"], root)
         known: dict[Features, np.ndarray] = {}  # of the clean image, the same for every restorer
-        yield _row(pair, degraded, clean, metrics, known)
+        yield replace(_row(pair, degraded, clean, metrics, known), name=name)
         for restorer in restorers:
             result = _restored(restorer, degraded, tile)
-            yield _row(pair, as_stored(result.image), clean, metrics, known, result)
+            yield replace(_row(pair, as_stored(result.image), clean, metrics, known, result), name=name)
 
 
 def group_of(name: str) -> str:
@@ -56,6 +64,11 @@ def group_of(name: str) -> str:
     last = len(parts) - 1 - parts[::-1].index("lq")
     above, folder = parts[max(last - 2, 0)], parts[last - 1]
     return "" if spelled(folder) is not None and spelled(above) is None else folder
+
+
+def _named(name: str, root: Path | None) -> str:
+    path = PurePath(name)
+    return path.relative_to(root).as_posix() if root is not None and path.is_relative_to(root) else name
 
 
 def _restored(restorer: Restorer, degraded: Tensor, tile: int | None) -> Restored:

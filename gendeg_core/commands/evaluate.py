@@ -109,7 +109,7 @@ def _shown(
 
     total = len(pairs) * (len(restorers) + 1)
     with tqdm(total=total, unit="image", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for row in evaluate(pairs, restorers, metrics, tile=args.tile):
+        for row in evaluate(pairs, restorers, metrics, tile=args.tile, root=args.pairs):
             bar.update()
             yield row
 

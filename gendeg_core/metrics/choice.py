@@ -114,7 +114,7 @@ def _plain(names: list[str], trunks: Trunks) -> list[PairMetric | SetMetric]:
         "ms_ssim": PairMetric(COLUMNS["ms_ssim"], fidelity.ms_ssim, fidelity.SMALLEST_MS_SSIM),
         "haarpsi": PairMetric(COLUMNS["haarpsi"], perceptual.haarpsi, smallest=16),
         "fsim": PairMetric(COLUMNS["fsim"], perceptual.fsim, smallest=16),
-        "scene_distance": SetMetric(COLUMNS["scene_distance"], scene_statistics, frechet_distance),
+        "scene_distance": SetMetric(COLUMNS["scene_distance"], scene_statistics, frechet_distance, 10),
     }
     return [known[name] for name in dict.fromkeys(names)]
 

@@ -67,7 +67,7 @@ class SummaryRow:
     Args:
         cells: by the name of the metric; a sentence where it could not be measured.
         sizes: of the images, such as 384x256, or 320x214 to 384x256 by pixels.
-        tiles: sides of the tiles, "whole" for one piece.
+        tiles: sides of the tiles, "whole" for one piece, nothing for the degraded input.
         seconds: mean per image.
     """
 
@@ -203,7 +203,7 @@ def _mean_by(kinds: list[str], items: Sequence[Any]) -> np.ndarray:
 def _set_cell(metric: SetMetric, rows: list[ImageRow]) -> Cell | str:
     name = metric.column.name
     if len(rows) < metric.smallest:
-        return f"not measured: {len(rows)} image; a distance of sets needs {metric.smallest}"
+        return f"not measured: a set needs {metric.smallest} images and has {len(rows)}"
     restored, clean = (np.stack([row.features[name][side] for row in rows]) for side in (0, 1))
     return Cell(Interval(metric.distance(restored, clean), float("nan"), float("nan")), len(rows))
 
@@ -225,5 +225,5 @@ def _sizes(rows: list[ImageRow]) -> str:
 
 
 def _tiles(rows: list[ImageRow]) -> str:
-    tiles = sorted({row.tile or 0 for row in rows})
+    tiles = sorted({row.tile or 0 for row in rows if row.model != INPUT})
     return ", ".join(str(tile) if tile else "whole" for tile in tiles)

@@ -15,7 +15,7 @@ from pathlib import Path
 from gendeg_core.metrics.bootstrap import Interval
 from gendeg_core.metrics.choice import Metrics
 from gendeg_core.metrics.columns import Column
-from gendeg_core.metrics.summary import Cell, ImageRow, SummaryRow
+from gendeg_core.metrics.summary import INPUT, Cell, ImageRow, SummaryRow
 
 PACKAGES = ("torch", "torchmetrics", "torch-fidelity", "piq", "lpips", "numpy")
 SUFFIXES = (".csv", ".md")
@@ -98,7 +98,8 @@ def images_csv(images: Sequence[ImageRow], metrics: Metrics) -> str:
     for row in images:
         line = [row.name, row.degradation, row.group, row.model, row.weights, row.width, row.height]
         values = [_number(row.values[name]) for name in names]
-        lines.append([*line, row.tile or "whole", f"{row.seconds:.3f}", *values])
+        tile = "" if row.model == INPUT else row.tile or "whole"
+        lines.append([*line, tile, f"{row.seconds:.3f}", *values])
     return _csv(lines)
 
 
@@ -171,10 +172,12 @@ def _gain_text(row: SummaryRow, column: Column) -> str:
 
 
 def _interval_text(value: Interval, decimals: int, sign: str = "") -> str:
-    mean = f"{value.mean:{sign}.{decimals}f}"
-    if math.isnan(value.low):
-        return mean
-    return f"{mean} ({value.low:{sign}.{decimals}f} to {value.high:{sign}.{decimals}f})"
+    # adding zero turns -0.00 into 0.00
+    mean, low, high = (
+        f"{round(number, decimals) + 0.0:{sign}.{decimals}f}"
+        for number in (value.mean, value.low, value.high)
+    )
+    return mean if math.isnan(value.low) else f"{mean} ({low} to {high})"
 
 
 def _markdown_table(head: list[str], body: list[list[str]]) -> str:

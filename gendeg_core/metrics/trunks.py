@@ -49,7 +49,7 @@ class Trunk:
             return self.cached
         if not download:
             raise TrunkMissingError(
-                f"the {self.name} weights are not on disk ({self.cached}); name the file with "
+                f"the {self.name} weights are not on disk ({_short(self.cached)}); name the file with "
                 f"{self.option} or allow --download"
             )
         return self._fetch()
@@ -66,6 +66,12 @@ class Trunk:
                 f"the {self.name} weights could not be fetched ({error}); name the file with {self.option}"
             ) from error
         return self.cached
+
+
+def _short(path: Path) -> str:
+    """A path that can be published: the home folder as ~."""
+    home = Path.home()
+    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
 
 
 def _alexnet_url() -> str:

@@ -177,3 +177,12 @@ def test_the_address_comes_from_who_published_it() -> None:
     from gendeg_core.metrics.trunks import INCEPTION
 
     assert INCEPTION.url().endswith(INCEPTION.file)
+
+
+def test_a_missing_trunk_is_told_without_naming_the_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    with pytest.raises(TrunkMissingError, match=r"\(~/cache/hub/checkpoints/alexnet-owt-7be5be79\.pth\)"):
+        ALEXNET.find()

@@ -110,7 +110,7 @@ def test_mean_averages_sets_inside_a_degradation_first() -> None:
     assert gain.mean == pytest.approx((1.5 + 6) / 2)
     assert cell(restored, "psnr").images == restored.images == 9
     assert restored.group == "2 degradations"
-    assert "not for every set (1 image" in str(restored.cells["fid"])
+    assert "not for every set (a set needs 2 images" in str(restored.cells["fid"])
 
 
 def test_a_single_image_has_no_interval_and_a_small_one_no_number() -> None:
@@ -131,7 +131,7 @@ def test_files(tmp_path: Path) -> None:
     summary = summarise(rows, METRICS, seed=5)
     table, images = write_tables(tmp_path / "deep" / "t.md", summary, rows, METRICS, FACTS)
     text = table.read_text()
-    assert "| haze | a | degraded input |  | 3 | whole | 13.00 (12.00 to 14.00) | not measured |" in text
+    assert "| haze | a | degraded input |  | 3 |  | 13.00 (12.00 to 14.00) | not measured |" in text
     assert "| haze | a | nafnet | w@1 | 3 | whole, 256 | 15.50 (" in text
     assert "| snow | c\\|d | nafnet | w@1 | 2 |" in text
     assert "PSNR, dB ↑" in text
@@ -151,11 +151,12 @@ def test_files(tmp_path: Path) -> None:
         **{"name": "a/1.png", "degradation": "haze", "set": "a", "model": "nafnet", "weights": "w@1"},
         **{"width": "21", "height": "10", "tile": "whole", "seconds": "0.500", "psnr": "14"},
     }
-    assert lines[0]["psnr"] == ""
+    assert lines[0]["psnr"] == lines[0]["tile"] == ""
     table, _ = write_tables(tmp_path / "t.csv", summary, rows, METRICS, FACTS)
     with table.open() as file:
         first, second, *_ = csv.DictReader(file)
     assert (first["psnr"], first["psnr_n"], first["n"], first["psnr_gain"]) == ("13", "2", "3", "")
+    assert (first["tile"], second["tile"]) == ("", "whole, 256")
     assert (second["psnr"], second["psnr_gain"], second["psnr_gain_low"]) == ("15.5", "2.5", "2")
     assert second["lpips"] == "not measured: the AlexNet weights are not on disk"
     assert (second["bootstrap_seed"], second["versions"], second["pairs"]) == ("5", "torch=2.99", "pairs/")
