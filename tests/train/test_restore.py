@@ -1,0 +1,152 @@
+"""The restoration script: it improves held pairs, resumes exactly, and keeps to its recipes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gendeg_core.restore.nafnet import NAFNet
+from tests.train.conftest import reset_accelerate
+from tests.train.test_resume import start_and_kill
+from train import restore
+from train.common.errors import UsageError
+from train.common.pool import PairPool
+from train.common.restoration import PAPER, l1_loss, psnr_loss, rate_factor
+
+TIMED = {"images_per_second", "mfu"}
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    """Logged numbers that do not depend on how fast the machine is."""
+    rows = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [{name: value for name, value in row.items() if name not in TIMED} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def trained(photos: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> restore.RestoreConfig:
+    """The configuration of a tiny run that has ended."""
+    config = replace(
+        restore.tiny(), photos=photos[0], captions=photos[1],
+        output=tmp_path_factory.mktemp("restore") / "run", log_every=1, save_every=40,
+    )  # fmt: skip
+    reset_accelerate()
+    restore.main(config)
+    return config
+
+
+def test_the_tiny_preset_improves_held_pairs(trained: restore.RestoreConfig) -> None:
+    last = rows_of(trained.output)[-1]
+    assert last["psnr"] > last["psnr_input"] + 0.3
+    assert (trained.output / f"held-out-{trained.steps:07d}.png").is_file()
+    # The weights that are kept are the averaged ones, which gave those numbers.
+    network = NAFNet.from_pretrained(str(trained.output / "weights"))
+    assert isinstance(network, NAFNet)
+    held = restore.held_batch(trained)
+    restored = restore.restore_held(network.eval(), held, torch.device("cpu"))
+    assert restore.held_numbers(restored, held)["psnr"] == pytest.approx(last["psnr"], abs=1e-3)
+
+
+def test_a_killed_run_resumes_exactly(trained: restore.RestoreConfig, tmp_path: Path) -> None:
+    config = replace(trained, output=tmp_path / "run")
+    shutil.copytree(trained.output / "pool", config.output / "pool")  # making pairs has a test of its own
+    options = (
+        f"--model nafnet --preset tiny --photos {config.photos} --captions {config.captions} "
+        f"--output {config.output} --log-every 1 --save-every 40"
+    )
+    start_and_kill(
+        [sys.executable, "-m", "train.restore", *options.split()],
+        config.output / "checkpoint",
+        longest_wait=0.3,
+    )
+    assert not (config.output / "weights").exists()
+
+    restore.main(config)
+    assert rows_of(config.output) == rows_of(trained.output)  # to the last digit
+    name = Path("weights/diffusion_pytorch_model.safetensors")
+    assert (config.output / name).read_bytes() == (trained.output / name).read_bytes()
+
+
+@pytest.mark.parametrize("model", ["promptir", "swin"])
+def test_the_other_networks_take_the_same_road(
+    trained: restore.RestoreConfig, tmp_path: Path, model: Any
+) -> None:
+    pool = trained.output / "pool"
+    config = replace(
+        restore.tiny(model), output=tmp_path, pools=(f"{pool}@48",), pool=0, steps=60, log_every=1
+    )
+    restore.main(config)
+    losses = [row["loss"] for row in rows_of(tmp_path) if "loss" in row]
+    assert sum(losses[-20:]) < sum(losses[:20])
+    assert restore.stored_pool(f"{pool}@48").length == 48
+    assert json.loads((tmp_path / "weights" / "config.json").read_text())[
+        "residual" if model == "swin" else "width"
+    ]
+
+
+def test_pools_are_drawn_from_in_proportion(trained: restore.RestoreConfig) -> None:
+    pool = trained.output / "pool"
+    mixed = restore.source_of(replace(trained, photos=None, pools=(f"{pool}@32", str(pool))))
+    assert mixed.weights == [32, 96]  # pyright: ignore[reportAttributeAccessIssue]
+    stored = PairPool.stored(pool)
+    assert stored.entry(7)["degradation"] == 7 % 6
+    with pytest.raises(IndexError):
+        stored.entry(96)
+
+
+# ------------------------------------------------------------------ recipes
+
+
+def test_losses_by_hand() -> None:
+    clean = torch.zeros(2, 3, 4, 4)
+    restored = torch.stack([torch.full((3, 4, 4), 0.1), torch.full((3, 4, 4), 0.01)])
+    assert psnr_loss(restored, clean).item() == pytest.approx(-30, abs=1e-3)  # of 20 and 40 dB
+    assert l1_loss(restored, clean).item() == pytest.approx(0.055)
+
+
+def test_the_rate_rises_and_falls_as_asked() -> None:
+    def promptir(step: int) -> float:
+        return rate_factor(step, 120, warmup=15 / 120, horizon=150 / 120, final=0.0)
+
+    assert promptir(0) == pytest.approx(1 / 16)
+    assert promptir(15) == 1
+    assert 0 < promptir(119) < 0.2  # its cosine ends a quarter of a run later
+    nafnet = [rate_factor(step, 100, warmup=0, horizon=1, final=1e-4) for step in (0, 50, 100)]
+    assert nafnet == pytest.approx([1, 0.50005, 1e-4])
+
+
+def test_the_paper_presets_are_the_published_recipes() -> None:
+    nafnet, promptir = restore.paper("nafnet"), restore.paper("promptir")
+    assert (nafnet.loss, nafnet.clip, nafnet.betas, nafnet.learning_rate) == ("psnr", 0.01, (0.9, 0.9), 1e-3)
+    assert (nafnet.final_rate, nafnet.size, nafnet.batch, nafnet.warmup) == (1e-7, 256, 8, 0)
+    assert (promptir.loss, promptir.clip, promptir.learning_rate, promptir.size) == ("l1", 0, 2e-4, 128)
+    assert (promptir.batch, promptir.moves, promptir.weight_decay) == (8, "always", 0.01)
+    assert {model: restore.paper(model).size_of_model for model in PAPER} == dict.fromkeys(PAPER, "paper")
+
+
+# ------------------------------------------------------------------ refusals
+
+
+def test_unusable_options_are_refused_with_a_sentence(trained: restore.RestoreConfig, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="scene=48 is smaller than the crops of size=64"):
+        replace(trained, size=64)
+    with pytest.raises(UsageError, match="pools replace --photos and --pairs"):
+        replace(trained, pools=("somewhere",))
+    new = replace(trained, photos=None, output=tmp_path / "run")
+    with pytest.raises(UsageError, match="no complete pool of pairs in somewhere"):
+        restore.main(replace(new, pools=("somewhere",)))
+    with pytest.raises(UsageError, match="holds 96 pairs, not 97; ask for 1 to 96"):
+        restore.main(replace(new, pools=(f"{trained.output / 'pool'}@97",)))
+    with pytest.raises(UsageError, match="is not PATH or PATH@COUNT"):
+        restore.main(replace(new, pools=("somewhere@half",)))
+    with pytest.raises(UsageError, match="unknown size of swin 'GoPro-width32'"):
+        restore.main(replace(trained, model="swin", size_of_model="GoPro-width32", output=tmp_path / "run"))
+    with pytest.raises(UsageError, match="nothing to train on"):
+        restore.main(new)
+    assert not (tmp_path / "run").exists()
