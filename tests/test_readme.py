@@ -76,7 +76,7 @@ def test_command_lines_are_accepted():
         for line in re.sub(r"\\\n|[\[\]]|gendeg\|(?=simulator)", "", block).splitlines()
         if line.startswith("python -m gendeg_core ")
     ]
-    assert [command[0] for command in commands] == ["degrade", "convert", "restore", *["dataset"] * 6]
+    assert [command[0] for command in commands] == ["degrade", "convert", "restore", "evaluate", *["dataset"] * 6]
     for command in commands:
         build_parser().parse_args(["1" if word == "N" else word for word in command])
 
