@@ -28,8 +28,11 @@ function load() {
   map = null;
   if (value && value.count) {
     map = { ...value, points: new Float32Array(bytes(value.points).buffer), codes: bytes(value.codes) };
-    if (!before || before.key !== map.key) moved = false;
-    selected = Number.isInteger(map.selected) ? map.selected : -1;
+    map.order = shuffled(map.count);
+    const same = before && before.key === map.key;
+    if (!same) moved = false;
+    if (Number.isInteger(map.selected)) selected = map.selected;
+    else if (!same || selected >= map.count) selected = -1;
   }
   hovered = -1;
   element.querySelector('.map-empty').style.display = map ? 'none' : 'flex';
@@ -40,6 +43,18 @@ function load() {
   tell();
   if (!moved) fit();
   draw();
+}
+
+// The order of painting: by chance but the same each time, so that no set lies on top of all others.
+function shuffled(count) {
+  const order = Uint32Array.from({ length: count }, (_, i) => i);
+  let state = 1;
+  for (let i = count - 1; i > 0; i--) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    const j = state % (i + 1);
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  return order;
 }
 
 function shown(i) { return !map.names || !hidden.has(map.names[map.codes[i]]); }
@@ -137,7 +152,7 @@ function paintDots(radius, ratio) {
   const inks = map.palette.map(triple);
   const off = map.palette.map((_, code) => map.names && hidden.has(map.names[code]));
   const scale = view.scale * ratio, shiftX = view.x * ratio, shiftY = view.y * ratio;
-  for (let i = 0; i < map.count; i++) {
+  for (const i of map.order) {
     const code = map.codes[i];
     if (off[code]) continue;
     const left = Math.round(scale * map.points[2 * i] + shiftX) - half;

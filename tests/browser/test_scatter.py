@@ -192,17 +192,21 @@ def test_a_star_is_clicked_as_a_star(chart: Any):
 
 
 def test_numbers_have_a_scale_and_the_view_stays_with_the_map(chart: Any):
+    chart.mouse.click(*spot(chart, 7))
+    wait_said(chart, "point 7")
     chart.get_by_role("button", name="zoom in").click()
     scale = hook(chart, "c.__state().scale")
     chart.click("#by_mu")
     chart.wait_for_selector("#map .map-scale")
     assert chart.inner_text("#map .map-scale").split() == ["mu", "0.00", "0.70"]
     assert hook(chart, "c.__state().scale") == scale
+    assert hook(chart, "c.__state().selected") == 7
     chart.click("#other")
     chart.wait_for_function("() => document.querySelector('#map canvas').__state().count === 99")
     assert hook(chart, "c.__state().scale") < scale
-    chart.mouse.click(*spot(chart, 7))
-    wait_said(chart, "point 7")
+    assert hook(chart, "c.__state().selected") == -1
+    chart.mouse.click(*spot(chart, 8))
+    wait_said(chart, "point 8")
 
 
 def test_a_growing_map_stays_whole_in_sight(chart: Any):
