@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +28,7 @@ from train.common.crops import CroppedPairs, Moves
 from train.common.data import as_batch, batches, held_source, pair_source, pooled
 from train.common.errors import UsageError
 from train.common.held_pairs import held_numbers, held_sheet, restore_held
+from train.common.network_folder import save_network
 from train.common.options import RunOptions, make_accelerator
 from train.common.pairs import MixedPairs, PairSource
 from train.common.pool import PairPool
@@ -121,14 +120,17 @@ def paper(model: Model = "nafnet") -> RestoreConfig:
 PRESETS = {"tiny": tiny, "embedded": embedded, "paper": paper}
 
 
-def build_network(model: Model, size: str) -> nn.Module:
+def build_network(config: RestoreConfig) -> nn.Module:
     """A fresh network; its weights follow from torch's seed."""
     from gendeg_core.restore.zoo import build
 
     try:
-        return build(model, size)
+        network = build(config.model, config.size_of_model)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    if config.model == "nafnet":  # it pools over windows of this size when it restores larger images
+        network.register_to_config(train_size=config.size)
+    return network
 
 
 def source_of(config: RestoreConfig) -> PairSource:
@@ -197,7 +199,7 @@ def set_up(config: RestoreConfig) -> Training:
     accelerator = make_accelerator(config, unused=config.model == "promptir")
     source = source_of(config)
     torch.manual_seed(config.seed)  # initial weights only
-    bare = build_network(config.model, config.size_of_model).train()
+    bare = build_network(config).train()
     claim_run(config.output, config, accelerator)
     wide = replace(config, size=config.scene)
     pairs = CroppedPairs(pooled(wide, source, None, accelerator), config.size, config.moves)
@@ -257,7 +259,7 @@ def main(config: RestoreConfig) -> None:
             log_held_out(run, tracker, done)
     if accelerator.is_main_process:
         with run.averaged() as network:
-            save(network, config.output / "weights")
+            save_network(network, config.output / "weights")
         print(f"weights are in {config.output / 'weights'}")
     accelerator.end_training()
 
@@ -270,15 +272,6 @@ def log_held_out(run: Training, tracker: Tracker, done: int) -> None:
         tracker.log(done, **held_numbers(restored, run.held))
         tracker.picture(done, "held-out", held_sheet(restored, run.held))
     run.accelerator.wait_for_everyone()
-
-
-def save(network: Any, folder: Path) -> None:
-    """Store the network; the folder is whole or not there."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    network.save_pretrained(partial, safe_serialization=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
 
 
 def speedometer(config: RestoreConfig, run: Training) -> Speedometer:

@@ -25,10 +25,10 @@ from train.common.checkpoint import claim_folder
 from train.common.presets import start
 from train.experiment.config import ExperimentConfig, embedded, tiny
 from train.experiment.data import make_data
-from train.experiment.export import export_weights
+from train.experiment.export import export_weights, half_weights
 from train.experiment.jobs import Run, all_runs, parallel, run_config, seconds_per_step, weights_of
 from train.experiment.report import write_report
-from train.experiment.testing import load_network, read_scores, scores, write_scores
+from train.experiment.testing import read_scores, scores, scores_of, write_scores
 
 PRESETS = {"tiny": tiny, "embedded": embedded}
 FREE = {"output", "results", "weights", "jobs", "hardware", "minutes"}
@@ -65,7 +65,8 @@ def train_and_test(config: ExperimentConfig, steps: int, run: Run) -> None:
     """One run from where it stands to its scores."""
     if not weights_of(config, run).is_dir():
         restore.main(run_config(config, run, steps))
-    write_scores(scores_file(config, run), scores(config, load_network(run.model, weights_of(config, run))))
+    half = half_weights(config, run)
+    write_scores(scores_file(config, run), scores_of(config, run.model, half))
 
 
 def settle_steps(config: ExperimentConfig) -> int:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from gendeg_core.restore.loading import Label, load_restorer, write_label
+from gendeg_core.restore.zoo import network_class
 from gendeg_core.types import Degradation
 from gendeg_core.weights import write_record
+from train.common.network_folder import save_network
 from train.experiment.config import ExperimentConfig
 from train.experiment.jobs import Data, Run, weights_of
 from train.experiment.report import experiment_facts
 from train.experiment.statistics import METRICS, Results, full_counts, mean_columns
-from train.experiment.testing import REAL, Score, load_network
+from train.experiment.testing import REAL, Score
 
 SHIPPED: dict[str, Data] = {"existing": "existing", "gends": "both"}  # name of the weights to training data
 COMMAND = "python -m train.restore_experiment --preset embedded --photos PHOTOS --captions captions.csv"
@@ -37,23 +41,34 @@ def export_weights(
             (run,) = (r for r in results.seeds(model, data, counts[data]) if r.seed == config.seeds[0])
             partial, final = folder / f".{model}_{name}.partial", folder / f"{model}_{name}"
             shutil.rmtree(partial, ignore_errors=True)
-            network: Any = load_network(model, weights_of(config, run))
-            network.half().save_pretrained(partial, safe_serialization=True)
-            label = {
-                "model": model,
-                "training": name,
-                "parameters": sum(parameter.numel() for parameter in network.parameters()),
-                "steps": steps,
-                "samples": steps * config.batch,
-                "size": config.size,
-                "data": describe_data(config, name),
-                "weak": weaknesses(results, run),
-            }
-            (partial / "label.json").write_text(json.dumps(label, indent=1) + "\n")
+            shutil.copytree(half_weights(config, run), partial)
+            network = load_restorer(model, partial, torch.device("cpu")).net
+            label = Label(
+                model=model,
+                training=name,
+                parameters=sum(parameter.numel() for parameter in network.parameters()),
+                steps=steps,
+                samples=steps * config.batch,
+                data=describe_data(config, name),
+                weak=weaknesses(results, run),
+            )
+            write_label(partial, label)
             write_record(partial, record_of(config, results, run, label))
             shutil.rmtree(final, ignore_errors=True)
             os.replace(partial, final)
-            print(f"{final}: {label['weak']}", flush=True)
+            print(f"{final}: {label.weak}", flush=True)
+
+
+def half_weights(config: ExperimentConfig, run: Run) -> Path:
+    """The weights of a finished run as they ship, in half precision."""
+    trained = weights_of(config, run)
+    folder = trained.with_name("half")
+    if not folder.is_dir():
+        network = network_class(run.model).from_pretrained(
+            trained, dtype=torch.float16, local_files_only=True, low_cpu_mem_usage=False
+        )
+        save_network(network, folder)
+    return folder
 
 
 def describe_data(config: ExperimentConfig, name: str) -> str:
@@ -93,11 +108,9 @@ def _loses(results: Results, run: Run, places: Any) -> bool:
     )
 
 
-def record_of(
-    config: ExperimentConfig, results: Results, run: Run, label: Mapping[str, Any]
-) -> dict[str, Any]:
+def record_of(config: ExperimentConfig, results: Results, run: Run, label: Label) -> dict[str, Any]:
     """The record that stands beside shipped weights."""
-    facts = experiment_facts(config, label["steps"])
+    facts = experiment_facts(config, label.steps)
     quality: dict[str, Any] = {"command": COMMAND, "versions": facts["versions"], "seed": run.seed}
     for column in mean_columns(results):
         for metric in METRICS:
@@ -107,10 +120,10 @@ def record_of(
                 quality.setdefault(column.name, {})[f"{metric}_{who}"] = round(float(mean), 4)
     return {
         "recipe": [COMMAND],
-        "data": f"{label['data']}; crops of {config.size} pixels. Generator {facts['generator']}, itself "
+        "data": f"{label.data}; crops of {config.size} pixels. Generator {facts['generator']}, itself "
         f"trained on: {facts['generator_saw']}",
-        "hardware": f"{facts['hardware']}; {label['steps']} steps of {config.batch} on one core",
-        "samples": label["samples"],
+        "hardware": f"{facts['hardware']}; {label.steps} steps of {config.batch} on one core",
+        "samples": label.samples,
         "quality": quality,
-        "weak": label["weak"],
+        "weak": label.weak,
     }

@@ -1,7 +1,7 @@
 """Numbers of one restorer on all test images: PSNR and SSIM of RGB images as an 8-bit file holds them.
 
-Every image goes through the network in one piece. A restorer is tested in the precision in which it ships:
-its weights rounded to half precision, computed in single.
+Every image goes through the network in one piece. A restorer is tested as it ships: opened from weights in
+half precision, computed in single, NAFNet with local pooling.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gendeg_core.dataset.readers import pairs_in
+from gendeg_core.device import pick_device
 from gendeg_core.metrics.fidelity import as_stored, psnr, ssim
+from gendeg_core.restore.loading import load_restorer
 from gendeg_core.types import Degradation
 from train.common.pool import PairPool
-from train.common.restoration import Model
 from train.experiment.config import ExperimentConfig
 from train.experiment.data import KINDS, family_of
 
@@ -100,16 +100,11 @@ def scores(config: ExperimentConfig, restore: Callable[[Tensor], Tensor]) -> lis
     return found
 
 
-def load_network(model: Model, folder: Path) -> torch.nn.Module:
-    """The network of a finished run, its weights rounded to half precision."""
-    from gendeg_core.restore import nafnet, promptir, swin
-
-    kinds: dict[Model, Any] = {
-        "nafnet": nafnet.NAFNet,
-        "promptir": promptir.PromptIR,
-        "swin": swin.SwinRestorer,
-    }
-    return kinds[model].from_pretrained(str(folder)).half().float().eval()
+def scores_of(config: ExperimentConfig, model: str, weights: Path) -> list[Score]:
+    """Scores of the restorer that a folder of weights holds."""
+    device = pick_device()
+    restorer = load_restorer(model, weights, device)
+    return scores(config, lambda image: restorer.net(image.to(device)).cpu())
 
 
 def write_scores(path: Path, rows: list[Score]) -> None:
