@@ -15,7 +15,7 @@ EXACT_PIXELS = 4_000_000  # above, a PNG takes seconds to pack and tens of megab
 def browser_file(pixels: np.ndarray) -> str:
     """A file that the page may show of bytes (h, w, 3): PNG, for large pictures JPEG of high quality."""
     exact = pixels.shape[0] * pixels.shape[1] <= EXACT_PIXELS
-    name = hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()
+    name = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
     path = Path(get_upload_folder()) / name / f"picture{'.png' if exact else '.jpg'}"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

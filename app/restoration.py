@@ -6,6 +6,7 @@ repaints the page after every network, and that a cancel or a newer photo ends b
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -171,6 +172,9 @@ def compare_at_once(session: RestoreSession, keys: list[str], side: int) -> Iter
     if photo is None:
         yield _empty()
         return
+    if not choices_of(session):
+        yield _empty()._replace(status=say(restorers.NONE_SHIPPED))
+        return
     if pixels_at(photo, side) > AT_ONCE:
         yield _empty()._replace(status=say(f"{_opened(photo)} Press “Restore” to start."))
         return
@@ -181,7 +185,7 @@ def compare(session: RestoreSession, keys: Sequence[str] | None, side: int) -> I
     """Restore the photo with every chosen network; the page grows by one version per network."""
     ticket, wanted = session.take_ticket(), session.armed
     try:
-        photo = photo_of(session)  # pyright: ignore[reportArgumentType] - it has a photo, too
+        photo = photo_of(session)
         chosen = restorers.pick(keys, choices_of(session))
         yield Page(status=say("Reading the photo", 0))
         material = material_of(photo, session.clean, side, session.fresh_folder(ticket))
@@ -190,6 +194,7 @@ def compare(session: RestoreSession, keys: Sequence[str] | None, side: int) -> I
         yield _page(session, comparison)._replace(file=gr.update(value=None, interactive=False))
         for number, choice in enumerate(chosen):
             yield Page(status=say(f"Loading {choice.title}", number / len(chosen)))
+            started = time.perf_counter()
             run = restorers.run(choice.model, choice.weights, material.pixels)
             with closing(stoppable(session, wanted, run)) as steps:
                 for item in steps:
@@ -197,7 +202,8 @@ def compare(session: RestoreSession, keys: Sequence[str] | None, side: int) -> I
                         yield Page()  # Gradio empties the outputs of a generator that ends without a word
                         return
                     if isinstance(item, Progress):
-                        yield Page(status=_where(choice.title, number, len(chosen), item))
+                        spent = time.perf_counter() - started
+                        yield Page(status=_where(choice.title, number, len(chosen), item, spent))
                         continue
                     comparison.versions.append(restored_version(choice, item, material))
                     comparison.expected.pop(0)
@@ -337,11 +343,21 @@ def _empty() -> Page:
     )  # fmt: skip
 
 
-def _where(title: str, number: int, total: int, progress: Progress) -> dict[str, Any]:
-    text = f"{title}: tile {progress.done} of {progress.total}" if progress.total > 1 else f"{title} at work"
+def _where(title: str, number: int, total: int, progress: Progress, spent: float) -> dict[str, Any]:
+    text = tiles_done(title, progress, spent)
     if total > 1:
-        text += f", network {number + 1} of {total}"
+        text += f"; network {number + 1} of {total}"
     return say(text, (number + progress.done / progress.total) / total)
+
+
+def tiles_done(title: str, progress: Progress, spent: float) -> str:
+    """How far one network is after `spent` seconds."""
+    if progress.total == 1:
+        return f"{title} at work"
+    text = f"{title}: tile {progress.done} of {progress.total}"
+    if progress.done:
+        text += f", about {spent / progress.done * (progress.total - progress.done):.0f} s left"
+    return text
 
 
 def _finished(comparison: Comparison) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from app import restorers
 from app.cancel import CancelledError, stoppable
 from app.refusals import in_sentences
-from app.restoration import choices_of, fidelity
+from app.restoration import choices_of, fidelity, tiles_done
 from app.restore_session import RestoreSession, Version
 from app.session import SessionPhoto, photo_of, read
 from app.widgets.status_line import say
@@ -91,7 +92,7 @@ def full_size(session: RestoreSession, key: str | None, suffix: str) -> Iterator
 
     What the comparison made at full size is written as it is; otherwise the network works once more.
     """
-    photo = photo_of(session)  # pyright: ignore[reportArgumentType] - it has a photo, too
+    photo = photo_of(session)
     (choice,) = restorers.pick([key] if key else None, choices_of(session))
     wanted = session.armed
     yield gr.skip(), say(f"{choice.title}: preparing the file", 0)
@@ -99,7 +100,7 @@ def full_size(session: RestoreSession, key: str | None, suffix: str) -> Iterator
         raise ValueError("The photo is no longer on the server; add it again.")
     # Gradio makes the page's own copy when the path is yielded, so this folder can go right after.
     with tempfile.TemporaryDirectory(prefix="gendeg-") as folder:
-        version = _finished(session, choice.key)
+        version, started = _finished(session, choice.key), time.perf_counter()
         work = (
             restore_file(photo.path, Path(folder), choice, suffix=suffix)
             if version is None
@@ -109,7 +110,8 @@ def full_size(session: RestoreSession, key: str | None, suffix: str) -> Iterator
             with closing(stoppable(session, wanted, work)) as steps:
                 for item in steps:
                     if isinstance(item, Progress):
-                        yield gr.skip(), _where(choice.title, photo.size, item)
+                        spent = time.perf_counter() - started
+                        yield gr.skip(), _where(choice.title, photo.size, item, spent)
                     else:
                         yield gr.update(value=str(item.path), interactive=True), _ready(item.path, photo)
         except CancelledError:
@@ -141,9 +143,9 @@ def _as_pixels(version: Version) -> Any:
     return torch.from_numpy(samples.transpose(2, 0, 1) / np.float32(np.iinfo(samples.dtype).max))
 
 
-def _where(title: str, size: tuple[int, int], progress: Progress) -> dict[str, Any]:
-    tiles = f": tile {progress.done} of {progress.total}" if progress.total > 1 else ""
-    return say(f"{title} at {size[0]} × {size[1]} pixels{tiles}", progress.done / progress.total)
+def _where(title: str, size: tuple[int, int], progress: Progress, spent: float) -> dict[str, Any]:
+    text = f"{size[0]} × {size[1]} pixels, {tiles_done(title, progress, spent)}"
+    return say(text, progress.done / progress.total)
 
 
 def _ready(path: Path, photo: SessionPhoto) -> dict[str, Any]:

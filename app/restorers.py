@@ -25,7 +25,7 @@ ANY = "any"  # asks for whatever network a checkpoint holds
 MOST = 6  # networks side by side
 NONE_SHIPPED = (
     "No restoration networks are installed here yet: assets/weights holds none. Train them with "
-    "`python -m train.restore`, or add a checkpoint of your own below."
+    "python -m train.restore, or add a checkpoint of your own."
 )
 KEPT_OWN = 2  # checkpoints of visitors that stay in memory
 _loaded: dict[tuple[str, str], Restorer] = {}
@@ -67,14 +67,20 @@ def _pair(label: Label) -> tuple[str, str]:
 def _choice(label: Label) -> Choice:
     name, training = MODEL_NAMES[label.model], TRAINING_NAMES[label.training]
     size = f"{label.parameters / 1e6:.1f} M parameters"
+    data, crops = label.data.rstrip("."), _grouped(label.samples)
     return Choice(
         key=f"{label.model}_{label.training}",
         model=label.model,
         weights=label.training,
         title=f"{name}, {training}",
-        badges=(training, size, f"{label.steps:,} steps".replace(",", " ")),
-        about=f"Trained on {label.data.rstrip('.')}; {label.samples:,} crops seen. {label.weak}".strip(),
+        badges=(training, size, f"{_grouped(label.steps)} steps"),
+        about=f"Trained on {data}; {crops} crops seen. {label.weak}".strip(),
     )
+
+
+def _grouped(count: int) -> str:
+    """30000 as 30 000, with a space that does not break."""
+    return f"{count:,}".replace(",", "\N{NO-BREAK SPACE}")
 
 
 def own_choice(path: Path) -> Choice:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from PIL import Image
@@ -100,7 +100,13 @@ def small_copy(picture: Image.Image, side: int) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
 
 
-def photo_of(session: Session) -> SessionPhoto:
+class HasPhoto(Protocol):
+    """A visitor to any tab that works on one photo."""
+
+    photo: SessionPhoto | None
+
+
+def photo_of(session: HasPhoto) -> SessionPhoto:
     if session.photo is None:
         raise ValueError(NO_PHOTO)
     return session.photo

@@ -161,6 +161,16 @@ def test_a_photo_that_takes_long_waits_for_the_button(session: RestoreSession, t
     assert "3 networks" in list(restoration.compare_at_once(session, KEYS, 512))[-1].status["text"]
 
 
+def test_without_installed_networks_a_photo_is_taken_and_the_sentence_shown(
+    session: RestoreSession, tmp_path: Path
+) -> None:
+    with shipped(tmp_path / "none", ()):
+        (page,) = restoration.compare_at_once(session, [], 512)
+        assert "No restoration networks are installed here yet" in page.status["text"]
+        with pytest.raises(gr.Error, match="installed here yet"):
+            list(restoration.compare(session, [], 512))
+
+
 @pytest.mark.parametrize(
     ("keys", "side", "words"),
     [([], 512, "tick at least one"), (["magic"], 512, "unknown network"), (KEYS, 300, "size 300 is unknown")],
@@ -168,12 +178,10 @@ def test_a_photo_that_takes_long_waits_for_the_button(session: RestoreSession, t
 def test_a_refusal_is_told_in_the_status_and_as_an_error(
     session: RestoreSession, keys: list[str], side: int, words: str
 ) -> None:
-    steps = restoration.compare(session, keys, side)
-    pages = []
+    told = []
     with pytest.raises(gr.Error, match=words):
-        pages.extend(steps)
-    session_photo = session.photo
-    assert session_photo is not None
+        told.extend(page.status["text"] for page in restoration.compare(session, keys, side))
+    assert session.comparison is None
 
 
 def test_without_a_photo_the_visitor_is_asked_for_one() -> None:
