@@ -62,6 +62,7 @@ class DaclipConfig(RunOptions):
         crop: chance of a random square crop; the robust variant has 0.8.
         smallest: least side of such a crop in pixels.
         learning_rate, warmup, weight_decay: AdamW, linear warm-up, cosine to 0.
+        clip: largest norm of the gradient; 0, as published, for any.
         held_pairs: simulated pairs of held-out photos behind the numbers during training.
     """
 
@@ -79,6 +80,7 @@ class DaclipConfig(RunOptions):
     learning_rate: float = 3e-5
     warmup: int = 100
     weight_decay: float = 0.05
+    clip: float = 0.0
     held_pairs: int = HELD_PAIRS
 
     def __post_init__(self) -> None:
@@ -103,7 +105,7 @@ def embedded() -> DaclipConfig:
     return DaclipConfig(
         model="gendeg_small", towers=True, targets="repeated", alignment=1.0, read_out=1.0, crop=0.5,
         smallest=96, size=192, border=10, pool=9000, workers=2, batch=48, steps=2000, learning_rate=6e-4,
-        warmup=100, log_every=20, save_every=200, sample_every=200,
+        warmup=100, clip=1.0, log_every=20, save_every=200, sample_every=200,
     )  # fmt: skip
 
 
@@ -258,6 +260,8 @@ def main(config: DaclipConfig) -> None:
                 features, read = student(degraded, captions, words, clean)
                 losses = task.losses(features, read, captions, words, batch["mu"].float())
                 accelerator.backward(losses.total)
+                if config.clip and accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(student.parameters(), config.clip)
                 optimiser.step()
                 optimiser.zero_grad()
                 with torch.no_grad():

@@ -94,7 +94,8 @@ def run(photos: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     """A finished tiny run."""
     config = replace(
         daclip.tiny(), photos=photos[0], captions=photos[1], output=tmp_path_factory.mktemp("run") / "daclip",
-        pool=48, steps=60, batch=16, log_every=1, save_every=20, sample_every=30, learning_rate=3e-3,
+        pool=48, steps=60, batch=16, log_every=1, save_every=20, sample_every=30,
+        learning_rate=3e-3, clip=1.0,
     )  # fmt: skip
     reset_accelerate()
     daclip.main(config)
