@@ -30,6 +30,20 @@ class LayerNorm2d(nn.Module):
         return last.permute(0, 3, 1, 2)
 
 
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution with its usual weight, computed as one matrix product when channels come last.
+
+    The convolution kernels of the CPU reorder such an image before and after.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, 1, bias=bias)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that nn.Conv2d gives it
+        product = F.linear(input.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
+        return product.permute(0, 3, 1, 2)
+
+
 class SimpleGate(nn.Module):
     """Product of the two halves of the channels: NAFNet's only nonlinearity."""
 
@@ -44,13 +58,13 @@ class NAFBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm1 = LayerNorm2d(channels)
-        self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
+        self.conv1 = Pointwise(channels, 2 * channels)
         self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
-        self.sca = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1))  # no sigmoid
-        self.conv3 = nn.Conv2d(channels, channels, 1)
+        self.sca = nn.Sequential(nn.AdaptiveAvgPool2d(1), Pointwise(channels, channels))  # no sigmoid
+        self.conv3 = Pointwise(channels, channels)
         self.norm2 = LayerNorm2d(channels)
-        self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
-        self.conv5 = nn.Conv2d(channels, channels, 1)
+        self.conv4 = Pointwise(channels, 2 * channels)
+        self.conv5 = Pointwise(channels, channels)
         self.gate = SimpleGate()
         # Both branches start switched off: the block begins as the identity.
         self.beta = Parameter(torch.zeros(1, channels, 1, 1))
@@ -58,8 +72,8 @@ class NAFBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
         spatial = self.gate(self.conv2(self.conv1(self.norm1(x))))
-        x = x + self.beta * self.conv3(spatial * self.sca(spatial))
-        return x + self.gamma * self.conv5(self.gate(self.conv4(self.norm2(x))))
+        x = torch.addcmul(x, self.beta, self.conv3(spatial * self.sca(spatial)))
+        return torch.addcmul(x, self.gamma, self.conv5(self.gate(self.conv4(self.norm2(x)))))
 
 
 class NAFNetLayers(Protocol):
@@ -131,4 +145,4 @@ def _stage(channels: int, blocks: int) -> nn.Sequential:
 
 
 def _upsample(channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels, 2 * channels, 1, bias=False), nn.PixelShuffle(2))
+    return nn.Sequential(Pointwise(channels, 2 * channels, bias=False), nn.PixelShuffle(2))

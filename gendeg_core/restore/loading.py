@@ -51,7 +51,8 @@ class Restorer:
     """A network ready to restore.
 
     Args:
-        net: float32, in eval mode: (B, 3, H, W) in [0, 1] to the same at any size, not clamped.
+        net: in eval mode, float32 unless asked otherwise: (B, 3, H, W) in [0, 1] to the same at any size,
+            not clamped.
         model: which network.
         weights: name and digest of the weights.
         label: what is known of them; None for weights that do not come with a label.
@@ -92,7 +93,11 @@ def write_label(folder: Path, label: Label) -> None:
 
 
 def load_restorer(
-    model: str, weights: str | Path = "existing", device: torch.device | None = None
+    model: str,
+    weights: str | Path = "existing",
+    device: torch.device | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
 ) -> Restorer:
     """Open a restorer.
 
@@ -101,6 +106,7 @@ def load_restorer(
         weights: "existing" or "gends" for what ships; else a folder written by training or by `convert`, or
             a checkpoint file: published NAFNet or PromptIR, any other restorer that spandrel can open.
         device: where to run; None chooses.
+        dtype: float16 or bfloat16 halve the memory, and on a GPU the time; a CPU is faster in float32.
 
     Raises:
         OSError: the weights are missing or cannot be read.
@@ -121,7 +127,7 @@ def load_restorer(
             f"{weights} holds {restorer.model}, not {model}; choose {restorer.model} or {ANY} as the network"
         )
     return Restorer(
-        _ready(restorer.net, device or pick_device()), restorer.model, restorer.weights, restorer.label
+        ready(restorer.net, device or pick_device(), dtype), restorer.model, restorer.weights, restorer.label
     )
 
 
@@ -184,9 +190,10 @@ def _open_file(path: Path) -> Restorer:
     return Restorer(net, architecture, f"{path.stem}@{digest}")
 
 
-def _ready(net: nn.Module, device: torch.device) -> nn.Module:
+def ready(net: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32) -> nn.Module:
     """For inference: no gradients, the memory format that convolutions like, local pooling where it helps."""
-    net = net.eval().requires_grad_(requires_grad=False).to(device)
+    net = net.eval().requires_grad_(requires_grad=False)
+    nn.Module.to(net, device=device, dtype=dtype)  # that of diffusers warns of every change of type
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parameter import Parameter
 
+from gendeg_core.nafnet_blocks import Pointwise
+
 EXPANSION = 2.66  # of the gated feed-forward layer
 PROMPTS = 5
 
@@ -29,18 +31,21 @@ class TransposedAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.temperature = Parameter(torch.ones(heads, 1, 1))
-        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        self.qkv = Pointwise(channels, 3 * channels, bias=False)
         self.qkv_dwconv = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=False)
-        self.project_out = nn.Conv2d(channels, channels, 1, bias=False)
+        self.project_out = Pointwise(channels, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
         batch, channels, height, width = x.shape
         query, key, value = self.qkv_dwconv(self.qkv(x)).reshape(
             batch, 3, self.heads, channels // self.heads, height * width
         ).unbind(1)  # fmt: skip
-        # Unit length over the pixels: the product below is a matrix of correlations between channels.
-        query, key = F.normalize(query, dim=-1), F.normalize(key, dim=-1)
-        attention = (query @ key.transpose(-2, -1) * self.temperature).softmax(dim=-1)
+        # Divided by their lengths over the pixels, the products of two channels become correlations. The
+        # lengths of the keys divide the small matrix instead, which saves a pass; those of the queries must
+        # not wait, or float16 would overflow.
+        lengths = key.norm(dim=-1).clamp(min=1e-12)[..., None, :]
+        attention = F.normalize(query, dim=-1) @ key.transpose(-2, -1) / lengths
+        attention = (attention * self.temperature).softmax(dim=-1)
         mixed = (attention @ value).reshape(batch, channels, height, width)
         return self.project_out(mixed)
 
@@ -51,9 +56,9 @@ class GatedFeedForward(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         hidden = int(EXPANSION * channels)
-        self.project_in = nn.Conv2d(channels, 2 * hidden, 1, bias=False)
+        self.project_in = Pointwise(channels, 2 * hidden, bias=False)
         self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=False)
-        self.project_out = nn.Conv2d(hidden, channels, 1, bias=False)
+        self.project_out = Pointwise(hidden, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
         gate, content = self.dwconv(self.project_in(x)).chunk(2, dim=1)

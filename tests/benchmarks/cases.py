@@ -1,4 +1,4 @@
-"""What is timed: imports in a fresh Python, each simulator and the generator at two sizes."""
+"""What is timed: imports in a fresh Python, each simulator, the generator at two sizes, NAFNet."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gendeg_core.device import pick_device
+from gendeg_core.restore.loading import ready
+from gendeg_core.restore.zoo import CONFIGS, build_from
 from gendeg_core.simulate import simulate
 from gendeg_core.statistics import MU_EDGES, SIGMA_EDGES, published_histogram
 from gendeg_core.types import Degradation, DegradationRequest
+from tests.benchmarks.plain_nafnet import PlainNAFNet
 from tests.benchmarks.timing import Case
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +52,42 @@ def generator_cases() -> Iterator[Case]:
             yield Case(f"generate {degradation.value}", f"{size} x {size}", run)
 
 
+def network_cases() -> Iterator[Case]:
+    """NAFNet of width 32 at 256 x 256: the plain transcription, then ours, with the same weights.
+
+    On a GPU also both in half precision, each group against its own plain network.
+    """
+    device = pick_device()
+    precisions = [torch.float32] if device.type == "cpu" else [torch.float32, torch.float16]
+    for size in ("SIDD-width32", "GoPro-width32"):
+        for dtype in precisions:
+            image = photo(256)[None].to(device, dtype)
+            for name, net in zip(("plain", "ours"), nafnets(size, device, dtype), strict=True):
+                group = f"{size} on {device.type}, {str(dtype).removeprefix('torch.')}"
+                yield Case(group, name, functools.partial(_forward, net, image), repeats=9)
+
+
+def nafnets(size: str, device: torch.device, dtype: torch.dtype) -> tuple[PlainNAFNet, torch.nn.Module]:
+    """The plain network and ours as it is loaded, filled with the same random weights."""
+    config = CONFIGS["nafnet"][size] | {"train_size": 0}
+    names = ("width", "encoder_blocks", "middle_blocks", "decoder_blocks")
+    plain, ours = PlainNAFNet(*(config[name] for name in names)), build_from("nafnet", config)
+    generator = torch.Generator().manual_seed(0)
+    for value in plain.state_dict().values():
+        fan_in = value[0].numel() if value.ndim > 1 else 16
+        value.copy_(torch.randn(value.shape, generator=generator) / fan_in**0.5)
+    ours.load_state_dict(plain.state_dict())
+    return plain.eval().to(device, dtype), ready(ours, device, dtype)
+
+
+@torch.inference_mode()
+def _forward(net: torch.nn.Module, image: Tensor) -> Tensor:
+    restored = net(image)
+    if image.is_cuda:
+        torch.cuda.synchronize()
+    return restored
+
+
 def usual_request(degradation: Degradation) -> DegradationRequest:
     """The means of mu and sigma over the published pairs."""
     joint = published_histogram(degradation).joint
@@ -67,4 +107,9 @@ def photo(size: int) -> Tensor:
     ]
 
 
-GROUPS = {"import": import_cases, "simulate": simulator_cases, "generate": generator_cases}
+GROUPS = {
+    "import": import_cases,
+    "simulate": simulator_cases,
+    "generate": generator_cases,
+    "networks": network_cases,
+}
