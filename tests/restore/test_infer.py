@@ -226,3 +226,11 @@ class Broken(Watcher):
 def test_what_cannot_be_used_is_refused(net: nn.Module, image: Tensor, options: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         restore(restorer(net), image, **options)
+
+
+def test_large_photos_never_reach_the_network_whole() -> None:
+    net = Watcher()
+    image = torch.rand(3, 1, 1).expand(3, 1300, 2100)
+    assert torch.allclose(restore(restorer(net), image), image, atol=1e-6)
+    sides = [side for shape in net.shapes for side in shape[-2:]]
+    assert 640 < max(sides) <= 1024
