@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gendeg_core.restore import infer
 from gendeg_core.restore.infer import CancelledError, Restored, restore, restore_steps, spans
+from gendeg_core.restore.loading import Label, available, load_restorer
 from gendeg_core.restore.nafnet import NAFNet
 from gendeg_core.types import Progress
 from tests.restore.tiny import Blur, TileMean, drawing, randomised, restorer
@@ -234,3 +235,16 @@ def test_large_photos_never_reach_the_network_whole() -> None:
     assert torch.allclose(restore(restorer(net), image), image, atol=1e-6)
     sides = [side for shape in net.shapes for side in shape[-2:]]
     assert 640 < max(sides) <= 1024
+
+
+@pytest.mark.parametrize("label", available(), ids=lambda label: f"{label.model}-{label.training}")
+@pytest.mark.parametrize("light", [0.2, 1.0])
+def test_borders_cannot_be_seen_with_the_shipped_weights(label: Label, light: float) -> None:
+    """Borders may add no step that the network does not make inside as well, nor one that stands out."""
+    image = drawing(320, 420) * light
+    net = load_restorer(label.model, label.training, torch.device("cpu"))
+    whole = restore(net, image, tile=0)
+    added, _ = steps(restore(net, image, tile=256) - whole, 256, 32)
+    _, inside = steps(whole - image, 256, 32)
+    assert added.max() <= inside.max()
+    assert added.max() < 4 / 255
