@@ -180,7 +180,8 @@ def _read_folder(kind: Any, folder: Path) -> nn.Module:
 
 def _open_file(path: Path) -> Restorer:
     state = read_state(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
     model = recognise(state)
     if model is not None:
         return Restorer(load_published(model, state, path), model, f"{path.stem}@{digest}")
