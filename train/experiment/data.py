@@ -32,7 +32,7 @@ from gendeg_core.types import Degradation, DegradationRequest
 from train.common.errors import UsageError
 from train.common.pairs import Pair, PairSource, SimulatedPairs, StoredPairs, make_pair
 from train.common.photos import PhotoRecord, list_photos
-from train.common.pool import COMPLETE, PairPool
+from train.common.pool import CHUNK, COMPLETE, PairPool
 from train.experiment.config import EXISTING, ExperimentConfig
 
 KINDS = list(Degradation)
@@ -59,7 +59,8 @@ def make_data(config: ExperimentConfig) -> None:
 
 def _pool(config: ExperimentConfig, name: str, source: PairSource, length: int) -> None:
     print(f"{name}: {length} pairs", flush=True)
-    PairPool(source, SEED, length, config.data / name, processes=config.jobs)
+    processes = config.jobs if length > CHUNK else 0  # a single chunk is nothing to share
+    PairPool(source, SEED, length, config.data / name, processes=processes)
 
 
 def split_photos(

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from gendeg_core.restore.loading import Label, load_restorer, write_label
-from gendeg_core.restore.zoo import network_class
 from gendeg_core.types import Degradation
 from gendeg_core.weights import write_record
 from train.common.network_folder import save_network
@@ -64,10 +63,8 @@ def half_weights(config: ExperimentConfig, run: Run) -> Path:
     trained = weights_of(config, run)
     folder = trained.with_name("half")
     if not folder.is_dir():
-        network = network_class(run.model).from_pretrained(
-            trained, dtype=torch.float16, local_files_only=True, low_cpu_mem_usage=False
-        )
-        save_network(network, folder)
+        network = load_restorer(run.model, trained, torch.device("cpu")).net
+        save_network(network.half(), folder)
     return folder
 
 

@@ -89,7 +89,7 @@ def markdown(config: ExperimentConfig, results: Results, facts: Mapping[str, obj
     text = [
         "# Restoration with and without generated data",
         "Written by `python -m train.restore_experiment`; do not edit. Cells are PSNR in dB / SSIM on RGB "
-        "images rounded to 8 bits, means over images and seeds. Gains are of GenDS over existing data with "
+        "images rounded to 8 bits, means over images and seeds; gains come with "
         "the 95 % interval of the bootstrap over images, PSNR first; in bold where it excludes 0. Every "
         "number with its interval and its seeds is in `tables.csv`, every image in `images.csv`. Compare "
         "trends with the paper, not levels: it reports LPIPS and FID of far larger networks and data.",
@@ -106,16 +106,19 @@ def markdown(config: ExperimentConfig, results: Results, facts: Mapping[str, obj
     ]
     counts = full_counts(config)
     compared: list[Data] = ["existing", "both"]
-    text += ["## Table 1: degradations not in the existing data"]
-    text += [_table(config, results, unseen_columns(results), compared, counts)]
-    text += ["## Table 2: within the distribution of the existing data"]
-    text += [_table(config, results, within_columns(results), compared, counts)]
-    text += ["## Table 3: source of the training data, means over degradations"]
-    text += [_table(config, results, mean_columns(results), DATA, counts)]
+    parts: tuple[tuple[str, list[Column], Sequence[Data]], ...] = (
+        ("Table 1: degradations not in the existing data", unseen_columns(results), compared),
+        ("Table 2: within the distribution of the existing data", within_columns(results), compared),
+        ("Table 3: source of the training data, means over degradations", mean_columns(results), DATA),
+    )
+    for title, columns, data in parts:
+        text += [f"## {title}", _table(config, results, columns, data, counts)]
+    text += ["## Gains of GenDS over existing data"]
+    text += [_gains(config, results, [*unseen_columns(results), *within_columns(results)], counts)]
     if figure:
         text += [
             f"## Number of generated pairs ({config.scaling_model})",
-            "![PSNR against the number of generated pairs](scaling.png)",
+            "![PSNR and SSIM against the number of generated pairs](scaling.png)",
         ]
     return "\n\n".join(text).replace("\n\n* ", "\n* ") + "\n"
 
@@ -127,14 +130,27 @@ def _table(
     data: Sequence[Data],
     counts: Mapping[Data, int],
 ) -> str:
-    header = ["trained on", *(f"{column.name}, N {column.images}" for column in columns)]
-    lines = [header, ["---"] * len(header), ["degraded input", *(_cell(results, [], c) for c in columns)]]
-    for model in config.models:
-        found: dict[Data, list[Run]] = {sort: results.seeds(model, sort, counts[sort]) for sort in data}
-        for sort, runs in found.items():
-            lines.append([f"{model} {NAMES[sort]}", *(_cell(results, runs, c) for c in columns)])
-        lines.append([f"{model} gain", *(_gain(results, found, c) for c in columns)])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    """One line per part of the tests, one column per network and training data."""
+    trained: list[tuple[str, Data]] = [(model, sort) for model in config.models for sort in data]
+    header = ["test", "images", "degraded input", *(f"{model}, {NAMES[sort]}" for model, sort in trained)]
+    chosen = [[], *(results.seeds(model, sort, counts[sort]) for model, sort in trained)]
+    return _lines(header, [[c.name, str(c.images), *(_cell(results, r, c) for r in chosen)] for c in columns])
+
+
+def _gains(
+    config: ExperimentConfig, results: Results, columns: Sequence[Column], counts: Mapping[Data, int]
+) -> str:
+    """One line per part of the tests, one column per network."""
+    runs = [
+        (results.seeds(model, "existing", counts["existing"]), results.seeds(model, "both", counts["both"]))
+        for model in config.models
+    ]
+    lines = [[c.name, str(c.images), *(_gain(results, *pair, c) for pair in runs)] for c in columns]
+    return _lines(["test", "images", *config.models], lines)
+
+
+def _lines(header: list[str], lines: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *lines])
 
 
 def _cell(results: Results, runs: Sequence[Run], column: Column) -> str:
@@ -142,11 +158,13 @@ def _cell(results: Results, runs: Sequence[Run], column: Column) -> str:
     return f"{psnr:.2f} / {ssim:.3f}"
 
 
-def _gain(results: Results, found: Mapping[Data, Sequence[Run]], column: Column) -> str:
+def _gain(results: Results, before: Sequence[Run], after: Sequence[Run], column: Column) -> str:
     parts = []
     for metric, digits in (("psnr", 2), ("ssim", 3)):
-        gain = gain_of(results, found["existing"], found["both"], metric, column).interval
-        text = f"{gain.mean:+.{digits}f} [{gain.low:+.{digits}f}, {gain.high:+.{digits}f}]"
+        gain = gain_of(results, before, after, metric, column).interval
+        text = f"{gain.mean:+.{digits}f}"
+        if column.images > 1:
+            text += f" [{gain.low:+.{digits}f}, {gain.high:+.{digits}f}]"
         parts.append(f"**{text}**" if gain.low > 0 or gain.high < 0 else text)
     return " / ".join(parts)
 
