@@ -59,6 +59,7 @@ class DaclipConfig(RunOptions):
         targets: identity, as published, or repeated (see train/common/contrast.py).
         alignment: weight of the L1 distance to the clean image's embedding; the robust variant has 1.
         read_out: weight of the linear read-out of mu; published: none.
+        content: share of each batch that gets content embeddings and captions; published: all of it.
         crop: chance of a random square crop; the robust variant has 0.8.
         smallest: least side of such a crop in pixels.
         learning_rate, warmup, weight_decay: AdamW, linear warm-up, cosine to 0.
@@ -74,6 +75,7 @@ class DaclipConfig(RunOptions):
     targets: Targets = "identity"
     alignment: float = 0.0
     read_out: float = 0.0
+    content: float = 1.0
     crop: float = 0.0
     smallest: int = 64
 
@@ -87,6 +89,8 @@ class DaclipConfig(RunOptions):
         super().__post_init__()
         if not 0 <= self.crop <= 1:
             raise UsageError(f"crop={self.crop} is no chance; choose a number from 0 to 1")
+        if not 1 <= round(self.content * self.batch) <= self.batch:
+            raise UsageError(f"content={self.content} is no share of the batch; choose a number up to 1")
         if not self.pretrained and not self.towers:
             raise UsageError("frozen towers need weights to be frozen at; give --pretrained or --towers")
 
@@ -104,8 +108,8 @@ def embedded() -> DaclipConfig:
     """The shipped weights: from nothing, on a few hundred captioned photos, in half an hour on a CPU."""
     return DaclipConfig(
         model="gendeg_small", towers=True, targets="repeated", alignment=1.0, read_out=1.0, crop=0.5,
-        smallest=96, size=192, border=10, pool=9000, workers=2, batch=48, steps=2000, learning_rate=6e-4,
-        warmup=100, clip=1.0, log_every=20, save_every=200, sample_every=200,
+        content=0.25, smallest=96, size=192, border=10, pool=9000, workers=2, batch=64, steps=2000,
+        learning_rate=6e-4, warmup=100, clip=1.0, log_every=20, save_every=200, sample_every=200,
     )  # fmt: skip
 
 
@@ -168,9 +172,10 @@ class Task:
         return degraded, captions, words, clean if config.alignment or config.towers else None
 
     def texts(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Token ids (B, L) of the captions and of the bare words for the degradations."""
+        """Token ids of the captions (A, L), a share of them, and of the degradations' bare words (B, L)."""
         words = [WORDS[KINDS[int(kind)]] for kind in batch["degradation"]]
-        return self.tokenizer(batch["caption"]).to(self.device), self.tokenizer(words).to(self.device)
+        captions = batch["caption"][: round(self.config.content * len(words))]
+        return self.tokenizer(captions).to(self.device), self.tokenizer(words).to(self.device)
 
     def losses(self, features: Features, read: Tensor, captions: Tensor, words: Tensor, mu: Tensor) -> Losses:
         config, scale = self.config, features.scale

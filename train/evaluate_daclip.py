@@ -11,6 +11,7 @@ bad. Writes report.json, for the record of the weights, and embeddings.parquet, 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import platform
@@ -31,6 +32,7 @@ from gendeg_core.types import Degradation
 from train.common.pairs import Pair, SimulatedPairs
 from train.common.photos import list_photos
 
+MU_BANDS = (0, 0.01, 0.03, 0.06, 0.12, 0.7)  # from what nobody sees to what nobody overlooks
 NAMES = [str(degradation) for degradation in Degradation]
 
 
@@ -95,9 +97,24 @@ def numbers_of(table: EmbeddingTable, groups: Sequence[str]) -> dict[str, Any]:
     directions = table.degradation / np.linalg.norm(table.degradation, axis=1, keepdims=True)
     return {
         "zero_shot": recognised(table.label, table.predicted),
+        "zero_shot_by_mu": by_strength(table),
         "probe": dataclasses.asdict(probe_classes(directions, table.label, groups=groups)),
         "mu": dataclasses.asdict(probe_value(directions, table.mu, names=table.label, groups=groups)),
     }
+
+
+def by_strength(table: EmbeddingTable) -> list[dict[str, float]]:
+    """Zero-shot accuracy within each band of mu."""
+    assert table.label is not None
+    assert table.mu is not None
+    right = np.array([t == p for t, p in zip(table.label, table.predicted, strict=True)])
+    found = []
+    for low, high in itertools.pairwise(MU_BANDS):
+        inside = (table.mu >= low) & (table.mu < high)
+        if inside.any():
+            accuracy = float(right[inside].mean())
+            found.append({"from": low, "to": high, "images": int(inside.sum()), "accuracy": accuracy})
+    return found
 
 
 def recognised(truth: Sequence[str], predicted: Sequence[str]) -> dict[str, Any]:
@@ -140,6 +157,8 @@ def main(config: EvaluationConfig) -> None:
     write_table(table, config.output / "embeddings.parquet")
     report = numbers_of(table, [pair["caption"] for pair in pairs])
     print(f"zero-shot accuracy {report['zero_shot']['accuracy']:.3f}\n{confusion_table(report['zero_shot'])}")
+    for band in report["zero_shot_by_mu"]:
+        print("mu {from} to {to}: {accuracy:.3f} of {images}".format(**band))
     print(f"probe accuracy {report['probe']['accuracy']:.3f}")
     print(f"mu: R2 {report['mu']['r2']:.3f}, Spearman {report['mu']['spearman']:.3f}")
     for folder in config.real:

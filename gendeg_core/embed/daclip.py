@@ -29,14 +29,14 @@ from torch import Tensor, nn
 
 
 class Features(NamedTuple):
-    """Everything the losses compare; all embeddings (B, D) of length 1."""
+    """Everything the losses compare; all embeddings are of length 1."""
 
-    content: Tensor
-    degradation: Tensor
-    caption: Tensor
-    degradation_text: Tensor
+    content: Tensor  # (A, D), as many as captions
+    degradation: Tensor  # (B, D)
+    caption: Tensor  # (A, D)
+    degradation_text: Tensor  # (B, D)
     scale: Tensor  # factor of the cosines, not its logarithm
-    clean: Tensor | None  # the clean image seen by CLIP alone
+    clean: Tensor | None  # (A, D), the clean images seen by CLIP alone
 
 
 class ControlTransformer(nn.Module):
@@ -128,17 +128,19 @@ class DaCLIP(nn.Module):
 
         Args:
             images: degraded images (B, 3, S, S).
-            captions, degradations: token ids (B, L).
+            captions: token ids (A, L); the first A <= B images get content embeddings, which cost the most.
+            degradations: token ids (B, L).
             clean: the clean images, encoded by CLIP without the controller; without gradient if it is frozen.
         """
-        content, degradation = self.encode_image(images)
-        assert degradation is not None
-        texts = self.encode_text(torch.cat([captions, degradations]))
-        caption, degradation_text = F.normalize(texts, dim=-1).chunk(2)
+        degradation, controls = self.encode_degradation(images)
+        shown = images[: len(captions)]
+        content = self.encode_content(shown, [control[: len(shown)] for control in controls])
+        texts = F.normalize(self.encode_text(torch.cat([captions, degradations])), dim=-1)
+        caption, degradation_text = texts.split([len(captions), len(degradations)])
         target = None
         if clean is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-                target = F.normalize(self.encode_content(clean, None), dim=-1)
+                target = F.normalize(self.encode_content(clean[: len(shown)], None), dim=-1)
         return Features(
             content=F.normalize(content, dim=-1),
             degradation=F.normalize(degradation, dim=-1),

@@ -6,11 +6,13 @@ Our names are registered with open_clip, so that its own functions know them too
 from __future__ import annotations
 
 import functools
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import open_clip
 from open_clip.tokenizer import SimpleTokenizer
+from torch import nn
 
 from gendeg_core.embed.daclip import DaCLIP
 
@@ -42,8 +44,43 @@ def model_config(name: str) -> dict[str, Any]:
 
 
 def build(config: dict[str, Any], *, frozen: bool = True) -> DaCLIP:
-    """A DA-CLIP of these sizes with random weights."""
-    return DaCLIP(open_clip.CLIP(**config), frozen=frozen)
+    """A DA-CLIP of these sizes with random weights.
+
+    Beside open_clip's own sizes there may be `stem: convolutional`, which our small model has.
+    """
+    sizes = {key: value for key, value in config.items() if key != "stem"}
+    clip = open_clip.CLIP(**sizes)
+    if config.get("stem") == "convolutional":
+        vision, tower = config["vision_cfg"], cast(Any, clip.visual)
+        tower.conv1 = convolutional_stem(vision["width"], vision["patch_size"])
+    elif "stem" in config:
+        raise ValueError(f"unknown stem {config['stem']!r}; leave it out or choose convolutional")
+    return DaCLIP(clip, frozen=frozen)
+
+
+def convolutional_stem(width: int, patch: int) -> nn.Sequential:
+    """What cuts an image into patches, as several convolutions instead of one linear map per patch.
+
+    Xiao et al., "Early Convolutions Help Transformers See Better" (2021): a start from nothing on few images
+    then finds fine structure, where degradations live, much sooner. No normalisation, which would take the
+    contrast out that strength is read from.
+
+    Raises:
+        ValueError: `patch` is no power of two.
+    """
+    halvings = patch.bit_length() - 1
+    if patch != 2**halvings or halvings < 1:
+        raise ValueError(f"patch_size={patch} is no power of two; a convolutional stem halves its input")
+    channels = [3, *(max(width >> (halvings - 1 - k), 8) for k in range(halvings))]
+    layers: list[nn.Module] = []
+    for before, after in pairwise(channels):
+        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
+    layers.append(nn.Conv2d(width, width, 1))
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(*layers)
 
 
 def build_tokenizer(config: dict[str, Any]) -> SimpleTokenizer:

@@ -113,6 +113,37 @@ def test_every_control_layer_learns_from_the_first_step(sizes: dict):
         assert layer.weight.grad.abs().max() > 0
 
 
+@torch.no_grad()
+def test_the_first_images_alone_may_get_content(official: DaCLIP):
+    stored = golden.load("daclip")
+    tokens = stored["in/tokens"]
+    some = official(stored["in/image"], tokens[:1], tokens[2:], clean=stored["in/image"])
+    golden.assert_close(some.content, stored["out/forward_image_features"][:1], TOLERANCE)
+    golden.assert_close(some.degradation, stored["out/forward_image_degra_features"], TOLERANCE)
+    golden.assert_close(some.degradation_text, stored["out/forward_text_degra_features"], TOLERANCE)
+    assert len(some.clean) == len(some.caption) == 1
+
+
+@torch.no_grad()
+def test_a_convolutional_stem_sees_beyond_its_patch():
+    sizes = model_config("gendeg_small")
+    model = build(sizes)
+    stem = model.clip.visual.conv1
+    image = torch.zeros(1, 3, 128, 128)
+    patches = stem(image)
+    assert patches.shape == (1, 192, 8, 8)
+    image[..., 31, 31] = 1  # the last pixel of patch (1, 1)
+    moved = (stem(image) != patches).any(1)[0].nonzero().tolist()
+    assert [1, 1] in moved
+    assert [2, 2] in moved
+    content, degradation = model.encode_image(image)
+    assert content.shape == degradation.shape == (1, 128)
+    with pytest.raises(ValueError, match="patch_size=14 is no power of two"):
+        build({**sizes, "vision_cfg": {**sizes["vision_cfg"], "patch_size": 14}})
+    with pytest.raises(ValueError, match="unknown stem 'none'"):
+        build({**sizes, "stem": "none"})
+
+
 def test_a_convolutional_tower_is_refused():
     clip = open_clip.CLIP(
         8,

@@ -28,6 +28,9 @@ def test_the_report_counts_every_image(photos: tuple[Path, Path], tmp_path: Path
     right = sum(t == p for t, p in zip(table.label or [], table.predicted, strict=True))
     assert report["zero_shot"]["accuracy"] == pytest.approx(right / 48)
     assert [sum(row) for row in report["zero_shot"]["confusion"]] == [8] * 6  # true down, predicted across
+    bands = report["zero_shot_by_mu"]
+    assert sum(band["images"] for band in bands) == 48
+    assert sum(band["images"] * band["accuracy"] for band in bands) == pytest.approx(right)
     assert [sum(row) for row in report["real_real"]["confusion"]] == [2, 0, 1, 0, 0, 0]
     assert report["weights"].startswith("weights@")
     assert {"accuracy", "confusion"} <= report["probe"].keys()
