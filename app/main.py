@@ -23,9 +23,9 @@ import threading  # noqa: E402
 
 import gradio as gr  # noqa: E402
 
-from app import api, engines, restorers, zerogpu  # noqa: E402
+from app import api, embedders, engines, explore_sources, restorers, zerogpu  # noqa: E402
 from app.restore_examples import degraded_examples  # noqa: E402
-from app.tabs import dataset, restore, synthesize  # noqa: E402
+from app.tabs import dataset, explore, restore, synthesize  # noqa: E402
 from app.theme import STYLE_SHEET, theme  # noqa: E402
 
 MASTHEAD = """<div id="masthead"><h1>GenDeg Studio</h1>
@@ -43,6 +43,8 @@ def build_demo() -> gr.Blocks:
                 synthesized, send = synthesize.build(demo)
             with gr.Tab("Restore", id="restore", elem_id="restore_tab") as tab:
                 restore.build(demo, tab, tabs, send, synthesized)
+            with gr.Tab("Explore", id="explore", elem_id="explore_tab") as tab:
+                explore.build(tab)
             with gr.Tab("Dataset", id="dataset", elem_id="dataset_tab"):
                 dataset.build()
         api.add_endpoints()
@@ -68,6 +70,7 @@ def warm_up() -> None:
     """Load what the first visitor would otherwise wait for."""
     engines.warm_up()
     restorers.warm_up()
+    embedders.warm_up()
     degraded_examples()
 
 
@@ -76,7 +79,20 @@ def main() -> None:
     parser.add_argument("--host", help="address to listen on; default 127.0.0.1, on a Space all addresses")
     parser.add_argument("--port", type=int, help="default 7860, or the next free one")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    parser.add_argument(
+        "--daclip", type=pathlib.Path, help="DA-CLIP weights for Explore: folder or checkpoint"
+    )
+    parser.add_argument(
+        "--photos", type=pathlib.Path, action="append", default=[],
+        help="folder whose photos Explore may show when an opened table names them; may be repeated",
+    )  # fmt: skip
     arguments = parser.parse_args()
+    explore_sources.roots += [folder.resolve() for folder in arguments.photos]
+    if arguments.daclip:
+        try:
+            embedders.use(arguments.daclip)
+        except ValueError as error:
+            parser.error(str(error))
     demo = build_demo()
     if zerogpu.ZERO_GPU:
         warm_up()  # ZeroGPU wants the weights in place before the first call is forked off

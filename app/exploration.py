@@ -1,0 +1,325 @@
+"""What the Explore tab does: open a map, compute it anew, put own photos on it, show what a point is.
+
+Everything is computed by the core; these functions parse, call and format. A map grows before the visitor's
+eyes: `project` yields its frames, and a cancel ends it between two of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from app import embedders
+from app.cancel import CancelledError, stoppable
+from app.explore_session import Column, ExploreSession, ShownMap, Star, joined_sources
+from app.explore_sources import Source, open_files, shipped_source
+from app.explore_views import COLUMNS, colour_values, numbers_table, painted, photo_card, star_card
+from app.map_cache import cache_folder
+from app.refusals import in_sentences, refusal, sentence
+from app.session import read, small_copy
+from app.settings import number, whole_number
+from app.widgets.scatter import picked
+from app.widgets.status_line import say
+from gendeg_core.embed.overlap import FEWEST
+from gendeg_core.embed.projection import Frame, MapSettings, project
+from gendeg_core.embed.reduction import Metric
+from gendeg_core.statistics import to_uint8
+
+if TYPE_CHECKING:
+    from gendeg_core.embed.joining import JoinedTable
+
+PAUSE = 0.4  # seconds between two frames that are sent to the browser
+MOST_STARS = 24
+MOST_SETS = 5  # overlap is measured of every two of them
+STAR_SIDE = 420
+
+
+class Page(NamedTuple):
+    """One repaint of the result side of the tab; parts that are not given stay as they are."""
+
+    status: Any = gr.skip()
+    map: Any = gr.skip()
+    card: Any = gr.skip()
+    numbers: Any = gr.skip()
+
+
+# ------------------------------------------------------------------------------------------------ maps
+
+
+def open_shipped(session: ExploreSession) -> Iterator[Page]:
+    """The map that comes with the project, when the tab is opened for the first time."""
+    if session.shown is not None:
+        yield Page()
+        return
+    try:
+        yield _opened(session, [shipped_source()])
+    except (ValueError, OSError) as error:  # a page without it is still of use
+        missing = "" if embedders.installed() else f" {embedders.NONE_INSTALLED}"
+        yield Page(status=say(f"{sentence(error)}{missing}"))
+
+
+def open_data(
+    session: ExploreSession,
+    files: Sequence[str] | None,
+    keep: bool,
+    column: str,
+    perplexity: float | None,
+    metric: str,
+    seed: float,
+) -> Iterator[Page]:
+    """A map of tables, shards or photos; with `keep`, of what is on the map as well."""
+    wanted = session.armed
+    try:
+        settings = read_map_settings(perplexity, metric, seed)
+        chosen = read_column(column)
+        before = session.shown.sources if keep and session.shown else ()
+        sources: list[Source] = []
+        opening = stoppable(session, wanted, open_files([Path(file) for file in files or []], session.own))
+        for item in opening:
+            if isinstance(item, list):
+                sources = item
+            else:
+                share = item.done / item.total
+                yield Page(status=say(f"Embedding: {item.done} of {item.total} pictures", share))
+        if not before:
+            session.selected = session.star = None
+        yield from _mapped(session, [*before, *sources], chosen, settings, wanted)
+    except CancelledError:
+        yield Page(status=say("Cancelled: the map stays as it was."))
+    except (ValueError, OSError, MemoryError) as error:
+        yield Page(status=say(sentence(error)))
+        raise refusal(error) from error
+
+
+def recompute(
+    session: ExploreSession, column: str, perplexity: float | None, metric: str, seed: float
+) -> Iterator[Page]:
+    """The same photos with other settings."""
+    wanted = session.armed
+    try:
+        settings = read_map_settings(perplexity, metric, seed)
+        yield from _mapped(session, session.map().sources, read_column(column), settings, wanted)
+    except CancelledError:
+        yield Page(status=say("Cancelled: the map stays as it was."))
+    except (ValueError, OSError, MemoryError) as error:
+        yield Page(status=say(sentence(error)))
+        raise refusal(error) from error
+
+
+def _mapped(
+    session: ExploreSession, sources: Sequence[Source], column: Column, settings: MapSettings, wanted: int
+) -> Iterator[Page]:
+    """Frame after frame of a new map; one that is stopped stays as far as it got."""
+    kept, joined = joined_sources(sources)
+    settings.perplexity_for(len(joined.table))
+    stars = session.shown.stars if session.shown else []
+    yield Page(status=say(f"Comparing {len(joined.table)} photos", 0))
+    shown: ShownMap | None = None
+    painted_at = 0.0
+    stopped = False
+    frames = stoppable(session, wanted, _frames(getattr(joined.table, column), settings))
+    with closing(frames):
+        try:
+            for frame in frames:
+                if shown is None:
+                    key = session.next_key()
+                    shown = ShownMap(kept, joined, column, settings, frame.points, key, (0, frame.total))
+                    session.shown = shown
+                shown.points, shown.iterations = frame.points, (frame.done, frame.total)
+                if time.monotonic() - painted_at > PAUSE:
+                    text = f"{frame.done} of {frame.total} iterations"
+                    yield Page(say(text, frame.done / frame.total), painted(session, moving=True), numbers="")
+                    painted_at = time.monotonic()
+        except CancelledError:
+            if shown is None:
+                raise
+            stopped = True
+    assert shown is not None, "every map has a frame"
+    _put_back(shown, stars)
+    text = _described(shown)
+    if stopped:
+        text = f"Stopped after {shown.iterations[0]} of {shown.iterations[1]} iterations. {text}"
+    yield Page(say(text), painted(session), _card(session))
+
+
+def _frames(embeddings: Any, settings: MapSettings) -> Iterator[Frame]:
+    """`project` as a generator also where the map is known and arrives as one frame."""
+    yield from project(embeddings, settings, cache=cache_folder())
+
+
+def _opened(session: ExploreSession, sources: Sequence[Source]) -> Page:
+    """A map whose coordinates came with it."""
+    kept, joined = joined_sources(sources)
+    points = [source.points for source in kept if source.points is not None]
+    if len(points) != len(kept):
+        raise ValueError(f"{kept[0].name} holds no coordinates; make the map with python -m app.shipped_map")
+    settings = MapSettings()
+    session.shown = ShownMap(
+        kept, joined, "degradation", settings, np.concatenate(points), session.next_key(), (1, 1)
+    )
+    session.selected = session.star = None
+    return Page(say(_described(session.shown)), painted(session), None)
+
+
+def _put_back(shown: ShownMap, stars: Sequence[Star]) -> None:
+    """The visitor's photos find their places on a new map; those of other weights have none."""
+    fitting = [star for star in stars if star.seen.weights == shown.joined.table.weights]
+    if fitting:
+        places = shown.place(np.stack([star.embedding(shown.column) for star in fitting]))
+        for star, (x, y) in zip(fitting, places.tolist(), strict=True):
+            shown.stars.append(Star(star.name, star.picture, star.seen, x, y))
+
+
+def _described(shown: ShownMap) -> str:
+    sets = list(dict.fromkeys(shown.joined.sets))
+    named = f"{len(sets)} sets" if len(sets) > 1 else f"one set, {sets[0]}"
+    return f"{len(shown)} photos, {named}; embedded with {shown.joined.table.weights or 'unnamed weights'}."
+
+
+def measure(session: ExploreSession) -> Iterator[Page]:
+    """The numbers of the map's sets; chained after a map, so it takes its time."""
+    from gendeg_core.embed.numbers import numbers_of
+
+    shown = session.shown
+    if shown is None:
+        yield Page()
+        return
+    if shown.numbers is None:
+        if reason := _too_many_sets(shown.joined):
+            yield Page(numbers=reason)
+            return
+        yield Page(numbers='<div class="numbers"><p>Measuring the overlap of the sets …</p></div>')
+        shown.numbers = numbers_of(shown.joined, shown.embeddings, seed=shown.settings.seed)
+    yield Page(numbers=numbers_table(shown.numbers))
+
+
+def _too_many_sets(joined: JoinedTable) -> str:
+    names = list(joined.sets)
+    large = sum(names.count(name) >= FEWEST for name in set(names))
+    if large <= MOST_SETS:
+        return ""
+    return (
+        f'<div class="numbers"><p>There are {large} sets; here overlap is measured for up to {MOST_SETS}. '
+        "Use python -m gendeg_core project on your own machine.</p></div>"
+    )
+
+
+# ------------------------------------------------------------------------------------- points and photos
+
+
+@in_sentences
+def show_point(session: ExploreSession, event: gr.EventData) -> tuple[Any, Any]:
+    """A point or star of the map was chosen: yields the card and whether it can be restored."""
+    shown = session.map()
+    index, star = picked(event, len(shown), len(shown.stars))
+    session.selected, session.star = (None, index) if star else (index, None)
+    return _card(session), gr.update(interactive=True)
+
+
+@in_sentences
+def show_neighbour(session: ExploreSession, event: gr.EventData) -> tuple[Any, Any]:
+    """A neighbour on the card was clicked: it is selected on the map as well."""
+    index, _ = picked(event, len(session.map()))
+    session.selected, session.star = index, None
+    return painted(session), _card(session)
+
+
+def _card(session: ExploreSession) -> Any:
+    shown = session.map()
+    if session.star is not None and session.star < len(shown.stars):
+        return star_card(shown, shown.stars[session.star])
+    return photo_card(shown, session.selected) if session.selected is not None else None
+
+
+@in_sentences
+def recolour(session: ExploreSession, colour: str) -> Any:
+    """Colour the points by something else."""
+    if session.shown is None:
+        session.colour = colour
+        return gr.skip()
+    colour_values(session.shown, colour)
+    session.colour = colour
+    return painted(session)
+
+
+def add_photos(session: ExploreSession, files: Sequence[str] | None) -> Iterator[tuple[Any, ...]]:
+    """Own photos land on the map; yields (the emptied photo box, status, map, card)."""
+    try:
+        shown = session.map()
+        paths = [Path(file) for file in files or []]
+        if not paths:
+            raise ValueError("Nothing was chosen; drop a photo first.")
+        if len(shown.stars) + len(paths) > MOST_STARS:
+            raise ValueError(
+                f"More than {MOST_STARS} own photos are too many to tell apart; open them as data instead."
+            )
+        check_weights(shown, session.own)
+        seen = []
+        for done, path in enumerate(paths):
+            yield gr.skip(), say(f"Embedding {path.name}", done / len(paths)), gr.skip(), gr.skip()
+            pixels = read(path).pixels
+            small = Image.fromarray(to_uint8(small_copy(Image.fromarray(to_uint8(pixels)), STAR_SIDE)))
+            seen.append((path.name, small, embedders.look(pixels, session.own)))
+        places = shown.place(np.stack([getattr(one, shown.column) for _, _, one in seen])).tolist()
+        shown.stars += [
+            Star(name, small, one, x, y) for (name, small, one), (x, y) in zip(seen, places, strict=True)
+        ]
+        session.selected, session.star = None, len(shown.stars) - 1
+        told = "; ".join(
+            f"{name} is most likely {one.predicted.replace('_', ' ')} ({one.score:.2f})"
+            for name, _, one in seen
+        )
+        yield None, say(f"{told}."), painted(session), _card(session)
+    except (ValueError, OSError, MemoryError) as error:
+        yield None, say(sentence(error)), gr.skip(), gr.skip()
+        raise refusal(error) from error
+
+
+def check_weights(shown: ShownMap, own: str | None) -> None:
+    """Refuse photos that would be embedded with other weights than the map was."""
+    here, there = embedders.get_embedder(own).weights, shown.joined.table.weights
+    if here != there:
+        raise ValueError(
+            f"The map was embedded with {there or 'unnamed weights'}, photos here are with {here}; add the "
+            "map's weights, or open data that is embedded here."
+        )
+
+
+@in_sentences
+def clear_photos(session: ExploreSession) -> tuple[Any, Any, Any]:
+    """Take the visitor's photos off the map; returns (status, map, card)."""
+    shown = session.map()
+    shown.stars.clear()
+    session.star = None
+    return say("Your photos are off the map."), painted(session), _card(session)
+
+
+# --------------------------------------------------------------------------------------------- settings
+
+
+def read_map_settings(perplexity: object, metric: object, seed: object) -> MapSettings:
+    """Check the controls; an empty perplexity means the usual one.
+
+    Raises:
+        ValueError: something out of its range.
+    """
+    if metric not in get_args(Metric):
+        raise ValueError(f"unknown metric {metric!r}; choose one of {', '.join(get_args(Metric))}")
+    return MapSettings(
+        perplexity=None if perplexity is None else number("perplexity", perplexity),
+        metric=cast("Metric", metric),
+        seed=whole_number("seed", seed),
+    )
+
+
+def read_column(column: object) -> Column:
+    if column not in COLUMNS:
+        raise ValueError(f"unknown embedding {column!r}; choose one of {', '.join(COLUMNS)}")
+    return cast("Column", column)
