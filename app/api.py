@@ -1,5 +1,5 @@
 """The named endpoints that programs call: /degrade, /sample_intensity, /sweep, /all_six, /make_dataset,
-/restore and /list_restorers.
+/restore and /list_restorers; those of the Explore tab are in `explore_api`.
 
 They hang on components nobody sees, because those carry types, ranges and the handling of files into the
 documentation that the page and `gradio_client` show.
@@ -17,7 +17,8 @@ from typing import Any
 
 import gradio as gr
 
-from app import dataset, engines, grids, restored_files, restorers, synthesis
+from app import dataset, engines, explore_api, grids, restored_files, restorers, synthesis
+from app.explore_views import COLUMNS
 from app.refusals import in_sentences
 from app.session import PREVIEW_SIDES, open_photo
 from app.settings import Job, file_stem, read_job, whole_number
@@ -295,6 +296,21 @@ def add_endpoints() -> None:
         wanted: list[Any] = [photo, model, weights, tile, clean]
         _endpoint(restore, wanted, [restored, record], lane="restore", limit=1)
         _endpoint(list_restorers, [], [records])
+        _explore_endpoints(photo, record, records)
+
+
+def _explore_endpoints(photo: gr.File, record: gr.JSON, records: gr.JSON) -> None:
+    files = gr.File(label="photos or shards", file_count="multiple", type="filepath")
+    tables = gr.File(label="tables of embeddings", file_count="multiple", type="filepath")
+    column = gr.Dropdown(list(COLUMNS), value="degradation", label="embedding")
+    perplexity = gr.Number(None, label="perplexity")
+    metric = gr.Dropdown(["cosine", "euclidean"], value="cosine", label="metric")
+    seed = gr.Number(0, precision=0, label="seed")
+    table, figure = gr.File(label="table"), gr.File(label="figure")
+    asked: list[Any] = [tables, column, perplexity, metric, seed]
+    _endpoint(explore_api.embed, [files], [table, records], lane="explore", limit=1)
+    _endpoint(explore_api.project, asked, [table, figure, record], lane="explore", limit=1)
+    _endpoint(explore_api.place, [photo], [record], lane="explore", limit=1)
 
 
 def _endpoint(

@@ -7,6 +7,7 @@ eyes: `project` yields its frames, and a cancel ends it between two of them.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -59,7 +60,7 @@ def open_shipped(session: ExploreSession) -> Iterator[Page]:
         yield Page()
         return
     try:
-        yield _opened(session, [shipped_source()])
+        yield show_shipped(session)
     except (ValueError, OSError) as error:  # a page without it is still of use
         missing = "" if embedders.installed() else f" {embedders.NONE_INSTALLED}"
         yield Page(status=say(f"{sentence(error)}{missing}"))
@@ -154,16 +155,18 @@ def _frames(embeddings: Any, settings: MapSettings) -> Iterator[Frame]:
     yield from project(embeddings, settings, cache=cache_folder())
 
 
-def _opened(session: ExploreSession, sources: Sequence[Source]) -> Page:
-    """A map whose coordinates came with it."""
-    kept, joined = joined_sources(sources)
-    points = [source.points for source in kept if source.points is not None]
-    if len(points) != len(kept):
-        raise ValueError(f"{kept[0].name} holds no coordinates; make the map with python -m app.shipped_map")
-    settings = MapSettings()
-    session.shown = ShownMap(
-        kept, joined, "degradation", settings, np.concatenate(points), session.next_key(), (1, 1)
-    )
+def show_shipped(session: ExploreSession) -> Page:
+    """The map that comes with the project, coordinates and all.
+
+    Raises:
+        ValueError: none is installed.
+    """
+    kept, joined = joined_sources([shipped_source()])
+    points = kept[0].points
+    if points is None:
+        raise ValueError("The installed map holds no coordinates; make it with python -m app.shipped_map.")
+    key = session.next_key()
+    session.shown = ShownMap(kept, joined, "degradation", MapSettings(), points, key, (1, 1))
     session.selected = session.star = None
     return Page(say(_described(session.shown)), painted(session), None)
 
@@ -192,23 +195,24 @@ def measure(session: ExploreSession) -> Iterator[Page]:
         yield Page()
         return
     if shown.numbers is None:
-        if reason := _too_many_sets(shown.joined):
-            yield Page(numbers=reason)
+        try:
+            check_sets(shown.joined)
+        except ValueError as error:
+            yield Page(numbers=f'<div class="numbers"><p>{sentence(error)}</p></div>')
             return
         yield Page(numbers='<div class="numbers"><p>Measuring the overlap of the sets …</p></div>')
         shown.numbers = numbers_of(shown.joined, shown.embeddings, seed=shown.settings.seed)
     yield Page(numbers=numbers_table(shown.numbers))
 
 
-def _too_many_sets(joined: JoinedTable) -> str:
-    names = list(joined.sets)
-    large = sum(names.count(name) >= FEWEST for name in set(names))
-    if large <= MOST_SETS:
-        return ""
-    return (
-        f'<div class="numbers"><p>There are {large} sets; here overlap is measured for up to {MOST_SETS}. '
-        "Use python -m gendeg_core project on your own machine.</p></div>"
-    )
+def check_sets(joined: JoinedTable) -> None:
+    """Refuse to measure the overlap of so many sets that it would take minutes."""
+    large = sum(count >= FEWEST for count in Counter(joined.sets).values())
+    if large > MOST_SETS:
+        raise ValueError(
+            f"There are {large} sets; here overlap is measured for up to {MOST_SETS}. Use python -m "
+            "gendeg_core project on your own machine."
+        )
 
 
 # ------------------------------------------------------------------------------------- points and photos

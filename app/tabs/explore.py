@@ -80,7 +80,9 @@ def build(tab: gr.Tab) -> None:
     gr.Markdown(INTRO, elem_classes="hint")
     with gr.Row(elem_id="explore_bench", equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_id="explore_controls"):
-            controls = Controls(*_photos(), *_data(), *_weights(), *_settings(), *_saving())
+            photos = _photos()
+            with gr.Column(min_width=280, elem_classes="explore-rest"):
+                controls = Controls(*photos, *_data(), *_weights(), *_settings(), *_saving())
         with gr.Column(scale=8, min_width=320, elem_id="explore_results"):
             results = _results()
     _wire_maps(session, tab, controls, results)
@@ -89,9 +91,15 @@ def build(tab: gr.Tab) -> None:
 
 
 def _photos() -> tuple[Any, ...]:
+    # On a phone it comes right below the map (style.css).
+    with gr.Column(min_width=280, elem_classes="explore-photos"):
+        return _photo_box()
+
+
+def _photo_box() -> tuple[Any, ...]:
     photos = gr.File(
         label="Your photos: drop them, they land on the map", file_count="multiple", type="filepath",
-        file_types=list(READABLE), height=130, elem_id="explore_photos",
+        file_types=list(READABLE), height=160, elem_id="explore_photos",
     )  # fmt: skip
     clear = gr.Button("Take my photos off the map", size="sm", elem_id="explore_clear")
     return photos, clear
@@ -104,7 +112,7 @@ def _data() -> tuple[Any, ...]:
             elem_classes="hint",
         )
         files = gr.File(
-            label="Photos or Parquet files", file_count="multiple", type="filepath", height=130,
+            label="Photos or Parquet files", file_count="multiple", type="filepath", height=160,
             file_types=[*READABLE, ".parquet"], elem_id="explore_files",
         )  # fmt: skip
         keep = gr.Checkbox(
@@ -177,7 +185,7 @@ def _results() -> Results:
         elem_id="explore_colour",
     )  # fmt: skip
     chart = Scatter(elem_id="explore_map", min_width=320)
-    with gr.Column(elem_classes="boxed"):
+    with gr.Column(elem_classes="boxed", elem_id="explore_card_box"):
         card = PhotoCard(elem_id="explore_card", min_width=280)
         restore = gr.Button(
             "Restore this photo", size="sm", interactive=False, elem_id="explore_restore", scale=0

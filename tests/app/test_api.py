@@ -49,7 +49,7 @@ def call(client: Client, path: Path, **changes: object) -> tuple[str, dict[str, 
 def test_only_the_named_endpoints_are_public(client: Client) -> None:
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     expected = {"/degrade", "/sample_intensity", "/sweep", "/all_six", "/make_dataset"}
-    assert set(named) == expected | {"/restore", "/list_restorers"}
+    assert set(named) == expected | {"/restore", "/list_restorers", "/embed", "/project", "/place"}
     parameters = [parameter["parameter_name"] for parameter in named["/degrade"]["parameters"]]
     assert parameters == ["photo", "degradation", "mu", "sigma", "seed", "caption", "engine", "steps"]
     assert "same seed, same picture" in json.dumps(named["/degrade"])
