@@ -309,7 +309,7 @@ def clear_photos(session: ExploreSession) -> tuple[Any, Any, Any]:
 
 
 def read_map_settings(perplexity: object, metric: object, seed: object) -> MapSettings:
-    """Check the controls; an empty perplexity means the usual one.
+    """Check the controls; a perplexity of 0 or None means the usual one.
 
     Raises:
         ValueError: something out of its range.
@@ -317,7 +317,7 @@ def read_map_settings(perplexity: object, metric: object, seed: object) -> MapSe
     if metric not in get_args(Metric):
         raise ValueError(f"unknown metric {metric!r}; choose one of {', '.join(get_args(Metric))}")
     return MapSettings(
-        perplexity=None if perplexity is None else number("perplexity", perplexity),
+        perplexity=None if perplexity in (None, 0) else number("perplexity", perplexity),
         metric=cast("Metric", metric),
         seed=whole_number("seed", seed),
     )

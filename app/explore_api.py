@@ -65,7 +65,7 @@ def project(
     Args:
         tables: Parquet files from `/embed` or `python -m gendeg_core embed`, all of the same weights.
         column: degradation or content: which embedding is mapped.
-        perplexity: neighbours a point listens to; leave out for 30, or what few photos allow.
+        perplexity: neighbours a point listens to; leave out or give 0 for 30, or what few photos allow.
         metric: cosine or euclidean.
         seed: same seed, same map.
 

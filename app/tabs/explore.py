@@ -154,7 +154,7 @@ def _settings() -> tuple[Any, ...]:
         )  # fmt: skip
         with gr.Row():
             perplexity = gr.Number(
-                None, label="perplexity", info="Empty: 30, fewer for few photos.", minimum=1, maximum=500,
+                0, label="perplexity", info="0: 30, fewer for few photos.", minimum=0, maximum=500,
                 min_width=120, elem_id="explore_perplexity",
             )  # fmt: skip
             seed = gr.Number(

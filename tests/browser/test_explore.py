@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from app import exploration
 from tests.app.fakes import SlowEngine
 from tests.app.maps import COUNT, colour_of, installed
 from tests.app.serving import serving
@@ -129,6 +131,25 @@ def test_colours_keep_the_view_and_a_new_map_is_computed(page: Any) -> None:
     wait_status(page, f"{COUNT} photos")
     page.wait_for_selector("#explore_numbers table")
     assert "existing" in page.inner_text("#explore_numbers thead")
+
+
+def test_stop_leaves_the_map_as_far_as_it_got(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = exploration.project
+
+    def slow(*arguments: Any, **_: Any) -> Iterator[Any]:
+        for frame in frames(*arguments):
+            time.sleep(0.1)
+            yield frame
+
+    open_tab(page)
+    monkeypatch.setattr(exploration, "project", slow)
+    page.locator("#explore_settings_box").get_by_text("How the map is made").click()
+    page.click("#explore_recompute")
+    wait_status(page, "of 500 iterations")
+    page.click("#explore_stop")
+    wait_status(page, "Stopped after")
+    click(page, "__pt(13)")
+    wait_title(page, "square13_")
 
 
 def test_the_map_is_saved_as_coordinates_and_as_a_figure(page: Any, tmp_path: Path) -> None:
