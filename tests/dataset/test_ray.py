@@ -91,7 +91,8 @@ def test_a_killed_worker_costs_time_only(cluster: None, plan: Plan, tmp_path: Pa
             os.kill(victim, signal.SIGKILL)  # in the middle of its next shard
     assert seen == list(range(0, 13, 2))
     assert victim
-    assert len(workers_of(together)) == 3, "two workers, and one that took the place of the killed one"
+    # On a busy machine the other worker is done before one takes the place of the killed one.
+    assert 2 <= len(workers_of(together)) <= 3
     assert shard_bytes(together) == shard_bytes(alone)
     rows = list(iterate_rows(together, ["item_id"]))
     assert [row["item_id"] for row in rows] == plan.table["item_id"].to_pylist()
