@@ -52,7 +52,7 @@ def test_it_ends_in_tables_a_curve_and_weights(experiment: ExperimentConfig) -> 
     assert results is not None
     assert weights is not None
     text = (results / "tables.md").read_text()
-    for words in ("Table 1", "Table 2", "Table 3", "drawn photos", "low_light night (real pairs), N 3"):
+    for words in ("Table 1", "Table 2", "Table 3", "drawn photos", "| low_light night (real pairs) | 3 |"):
         assert words in text
     assert (results / "scaling.png").stat().st_size > 5000
     rows = list(csv.DictReader((results / "images.csv").open()))
