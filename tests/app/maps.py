@@ -26,7 +26,7 @@ KINDS = list(Degradation)
 
 def colour_of(row: int, partner: str = "") -> tuple[int, int, int]:
     """The one colour of a picture: it tells row and partner."""
-    return (4 * row, 255 - 4 * row, {"": 20, "clean": 120, "restored": 220}[partner])
+    return (37 * row % 256, 91 * row % 256, {"": 20, "clean": 120, "restored": 220}[partner])
 
 
 def members(weights: str) -> list[Member]:
