@@ -188,7 +188,8 @@ def make(folder: Path, *, each: int, versions: int, steps: int | None, engines: 
         raise ValueError(f"no map without photos: engines are {', '.join(engines)}, squares {each}")
     record = {
         "recipe": f"python -m app.shipped_map --squares {each} --versions {versions}"
-        + (f" --steps {steps}" if steps else ""),
+        + (f" --steps {steps}" if steps else "")
+        + f" --engines {' '.join(engines)}",
         "weights": made[0].seen.weights,
         "engines": identities,
         "photos": len(made),
