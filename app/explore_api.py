@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,7 @@ def project(
         with bootstrap intervals, read-outs of degradation and mu, remarks. Until the end there is only a
         record with done and total.
     """
-    from gendeg_core.embed.numbers import numbers_of
+    from gendeg_core.embed.numbers import numbers_of, record_of
 
     settings, chosen = (
         exploration.read_map_settings(perplexity, metric, seed),
@@ -91,17 +90,7 @@ def project(
     assert frame is not None, "every map has a frame"
     shown = ShownMap(kept, joined, chosen, settings, frame.points, "", (frame.done, frame.total))
     numbers = numbers_of(joined, embeddings, seed=settings.seed)
-    record = {
-        "photos": len(joined.table),
-        "weights": joined.table.weights,
-        "overlaps": [
-            {"first": first, "second": second, **asdict(measured)}
-            for (first, second), measured in numbers.overlaps.items()
-        ],
-        "degradation_probe": asdict(numbers.kinds) if numbers.kinds else None,
-        "mu_probe": asdict(numbers.mu) if numbers.mu else None,
-        "remarks": list(numbers.remarks),
-    }
+    record = record_of(joined, numbers)
     colour = "set" if len(set(joined.sets)) > 1 else "degradation"
     with tempfile.TemporaryDirectory(prefix="gendeg-") as folder:
         paths = [write_file(shown, kind, colour, Path(folder)) for kind in ("coordinates", "png")]

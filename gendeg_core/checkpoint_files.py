@@ -1,10 +1,11 @@
-"""Tensors out of other people's checkpoint files, without running any code that may be inside."""
+"""Other people's checkpoint files: tensors out of them without running code, and folders made from them."""
 
 from __future__ import annotations
 
 import pickle
+import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -58,3 +59,20 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def some(names: Sequence[str], most: int = 5) -> str:
     """The first few names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def check_new_folder(output: Path) -> None:
+    """Raise FileExistsError unless `output` is free: not there, or an empty folder."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FileExistsError(f"{output} already exists and is not an empty folder; name a new one")
+
+
+def write_new_folder(output: Path, save: Callable[[Path], object]) -> None:
+    """Let `save` fill a folder that becomes `output` once it is whole; a killed run leaves nothing."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as scratch:
+        folder = Path(scratch) / "folder"
+        save(folder)
+        if output.exists():
+            output.rmdir()
+        folder.rename(output)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,15 +178,6 @@ def _mu_lines(mu: ValueProbe) -> list[str]:
 
 
 def _as_json(joined: JoinedTable, numbers: Numbers) -> str:
-    record = {
-        "photos": len(joined.table),
-        "weights": joined.table.weights,
-        "overlaps": [
-            {"first": first, "second": second, **asdict(measured)}
-            for (first, second), measured in numbers.overlaps.items()
-        ],
-        "degradation_probe": asdict(numbers.kinds) if numbers.kinds else None,
-        "mu_probe": asdict(numbers.mu) if numbers.mu else None,
-        "remarks": numbers.remarks,
-    }
-    return json.dumps(record) + "\n"
+    from gendeg_core.embed.numbers import record_of
+
+    return json.dumps(record_of(joined, numbers)) + "\n"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,6 +43,21 @@ def numbers_of(joined: JoinedTable, embeddings: ArrayLike, *, seed: int = 0) -> 
     kinds = _kinds(joined, rows, seed, remarks)
     mu = _mu(joined, rows, seed, remarks)
     return Numbers(overlaps(rows, joined.sets, seed=seed), kinds, mu, tuple(remarks))
+
+
+def record_of(joined: JoinedTable, numbers: Numbers) -> dict[str, Any]:
+    """The numbers as plain values, ready for JSON."""
+    return {
+        "photos": len(joined.table),
+        "weights": joined.table.weights,
+        "overlaps": [
+            {"first": first, "second": second, **asdict(measured)}
+            for (first, second), measured in numbers.overlaps.items()
+        ],
+        "degradation_probe": asdict(numbers.kinds) if numbers.kinds else None,
+        "mu_probe": asdict(numbers.mu) if numbers.mu else None,
+        "remarks": list(numbers.remarks),
+    }
 
 
 def _kinds(

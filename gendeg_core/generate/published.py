@@ -8,7 +8,6 @@ Sampling uses the EMA weights of the UNet and the raw weights of the projections
 from __future__ import annotations
 
 import functools
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from gendeg_core.checkpoint_files import read_checkpoint, some
+from gendeg_core.checkpoint_files import check_new_folder, read_checkpoint, some, write_new_folder
 from gendeg_core.generate import published_keys as keys
 from gendeg_core.generate.published_sizes import (
     PUBLISHED,
@@ -89,8 +88,7 @@ def convert(
     from gendeg_core.generate.pipeline import GenDegPipeline
 
     output = Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FileExistsError(f"{output} already exists and is not an empty folder; name a new one")
+    check_new_folder(output)
     words = load_tokenizer(tokenizer, sizes)
     parts = load_components(checkpoint, structure, sizes=sizes)
     pipeline = GenDegPipeline(
@@ -102,14 +100,7 @@ def convert(
         intensity=parts.intensity,
         structure=parts.structure,
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside its place and renamed, so that a killed conversion leaves nothing that looks finished.
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as scratch:
-        folder = Path(scratch) / "pipeline"
-        pipeline.save_pretrained(folder, safe_serialization=True)
-        if output.exists():
-            output.rmdir()
-        folder.rename(output)
+    write_new_folder(output, pipeline.save_pretrained)
     return output
 
 

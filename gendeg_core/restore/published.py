@@ -6,7 +6,6 @@ Widths and depths are read off the shapes, so files of any size of the two netwo
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
-from gendeg_core.checkpoint_files import read_checkpoint, some
+from gendeg_core.checkpoint_files import check_new_folder, read_checkpoint, some, write_new_folder
 from gendeg_core.restore.zoo import build_from
 
 ENTRIES = ("params_ema", "params", "state_dict")  # names under which files keep their weights
@@ -81,21 +80,13 @@ def convert(path: str | Path, output: str | Path) -> Path:
         ValueError: the file holds no such network.
     """
     output = Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FileExistsError(f"{output} already exists and is not an empty folder; name a new one")
+    check_new_folder(output)
     state = read_state(path)
     model = recognise(state)
     if model is None:
         raise ValueError(f"{path} holds neither NAFNet nor PromptIR; give one of their published files")
     net = load_published(model, state, path)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside its place and renamed, so that a killed conversion leaves nothing that looks finished.
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as scratch:
-        folder = Path(scratch) / "network"
-        net.save_pretrained(folder, safe_serialization=True)
-        if output.exists():
-            output.rmdir()
-        folder.rename(output)
+    write_new_folder(output, net.save_pretrained)
     return output
 
 
