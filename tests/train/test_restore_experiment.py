@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 
 from gendeg_core.weights import faults
 from tests.train.conftest import reset_accelerate
@@ -17,7 +19,7 @@ from train import gendeg, restore_experiment
 from train.common.errors import UsageError
 from train.common.pool import PairPool
 from train.experiment import data
-from train.experiment.config import EXISTING, ExperimentConfig, tiny
+from train.experiment.config import EXISTING, ExperimentConfig, command_of, embedded, tiny
 from train.experiment.jobs import Run, all_runs
 from train.experiment.statistics import Results, mean_columns, summarise
 from train.experiment.testing import Score
@@ -65,6 +67,28 @@ def test_it_ends_in_tables_a_curve_and_weights(experiment: ExperimentConfig) -> 
         label = json.loads((weights / name / "label.json").read_text())
         assert label["samples"] == experiment.steps * experiment.batch
         assert label["weak"].startswith("Small and briefly trained.")
+
+
+def test_the_command_under_the_tables_repeats_the_experiment() -> None:
+    config = replace(
+        embedded(), seeds=(3,), scaling=(), generated_alone=False, generator_saw="drawn 'photos'",
+        photos=Path("/secret/photos"), minutes=1.0,
+    )  # fmt: skip
+    command = shlex.split(command_of(config, 77))
+    assert command[:5] == ["python", "-m", "train.restore_experiment", "--preset", "embedded"]
+    again = tyro.cli(ExperimentConfig, default=embedded(), args=command[5:])
+    folders = {"photos": again.photos, "captions": again.captions, "real_pairs": again.real_pairs}
+    assert again == replace(config, steps=77, minutes=embedded().minutes, output=again.output, **folders)
+    assert "secret" not in " ".join(command)
+
+
+def test_a_run_per_sort_of_data_seed_and_number() -> None:
+    config = replace(embedded(), models=("swin",), generated_alone=False)
+    assert [run.name for run in all_runs(config)] == [
+        f"swin-{name}-seed{seed}"
+        for seed in (0, 1)
+        for name in ("existing-0", "both-1200", "both-150", "both-450")
+    ]
 
 
 def test_repeating_it_changes_nothing_and_other_options_are_refused(experiment: ExperimentConfig) -> None:

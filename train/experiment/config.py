@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from gendeg_core.types import Degradation
@@ -36,6 +37,7 @@ class ExperimentConfig:
         pairs: of existing data, and of GenDS, each.
         scene: short side of the photos, and side of the pairs, in pixels.
         border: pixels cut off every photo's edge.
+        generated_alone: train on what the generator makes alone, too, not only on existing data and on both.
         scaling_model, scaling: network and numbers of synthetic pairs for the curve; 0 and `pairs` are there
             anyway.
         size_of_model, size, batch: of the networks, of their crops in pixels, of a step.
@@ -61,6 +63,7 @@ class ExperimentConfig:
     pairs: int = 1200
     scene: int = 256
     border: int = 10
+    generated_alone: bool = True
     scaling_model: Model = "swin"
     scaling: tuple[int, ...] = (150, 450)
 
@@ -105,3 +108,35 @@ def tiny() -> ExperimentConfig:
 def embedded() -> ExperimentConfig:
     """The shipped weights and the tables of the repository: hours on two CPU cores."""
     return ExperimentConfig()
+
+
+FOLDERS = "--photos PHOTOS --captions captions.csv --real-pairs PAIRS --output runs/restoration"
+NOT_NAMED = {
+    "photos",
+    "captions",
+    "real_pairs",
+    "output",
+    "results",
+    "weights",
+    "minutes",
+    "jobs",
+    "hardware",
+}
+
+
+def command_of(config: ExperimentConfig, steps: int) -> str:
+    """The command that repeats an experiment: what differs from the preset, and the steps it took."""
+    usual, parts = embedded(), ["python -m train.restore_experiment --preset embedded", FOLDERS]
+    for field in fields(config):
+        value = steps if field.name == "steps" else getattr(config, field.name)
+        if field.name in NOT_NAMED or value == getattr(usual, field.name):
+            continue
+        option = field.name.replace("_", "-")
+        if isinstance(value, bool):
+            parts.append(f"--{option}" if value else f"--no-{option}")
+        elif isinstance(value, Path):
+            parts.append(f"--{option} {option.upper()}")
+        else:
+            words = value if isinstance(value, tuple) else (value,)
+            parts.append(" ".join([f"--{option}", *(shlex.quote(str(word)) for word in words)]))
+    return " ".join(parts)

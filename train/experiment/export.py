@@ -14,15 +14,13 @@ from gendeg_core.restore.loading import Label, load_restorer, write_label
 from gendeg_core.types import Degradation
 from gendeg_core.weights import write_record
 from train.common.network_folder import save_network
-from train.experiment.config import ExperimentConfig
+from train.experiment.config import ExperimentConfig, command_of
 from train.experiment.jobs import Data, Run, weights_of
 from train.experiment.report import experiment_facts
 from train.experiment.statistics import METRICS, Results, full_counts, mean_columns
 from train.experiment.testing import REAL, Score
 
 SHIPPED: dict[str, Data] = {"existing": "existing", "gends": "both"}  # name of the weights to training data
-COMMAND = "python -m train.restore_experiment --preset embedded --photos PHOTOS --captions captions.csv"
-COMMAND += " --real-pairs PAIRS --output runs/restoration --weights assets/weights"
 
 
 def export_weights(
@@ -108,7 +106,8 @@ def _loses(results: Results, run: Run, places: Any) -> bool:
 def record_of(config: ExperimentConfig, results: Results, run: Run, label: Label) -> dict[str, Any]:
     """The record that stands beside shipped weights."""
     facts = experiment_facts(config, label.steps)
-    quality: dict[str, Any] = {"command": COMMAND, "versions": facts["versions"], "seed": run.seed}
+    command = f"{command_of(config, label.steps)} --weights assets/weights"
+    quality: dict[str, Any] = {"command": command, "versions": facts["versions"], "seed": run.seed}
     for column in mean_columns(results):
         for metric in METRICS:
             for who, chosen in (("restored", [run]), ("input", [])):
@@ -116,7 +115,7 @@ def record_of(config: ExperimentConfig, results: Results, run: Run, label: Label
                 mean = sum(values[group].mean() for group in column.groups) / len(column.groups)
                 quality.setdefault(column.name, {})[f"{metric}_{who}"] = round(float(mean), 4)
     return {
-        "recipe": [COMMAND],
+        "recipe": [command],
         "data": f"{label.data}; crops of {config.size} pixels. Generator {facts['generator']}, itself "
         f"trained on: {facts['generator_saw']}",
         "hardware": f"{facts['hardware']}; {label.steps} steps of {config.batch} on one core",

@@ -21,7 +21,6 @@ from train.common.restoration import LOSSES, Model
 from train.experiment.config import ExperimentConfig
 
 Data = Literal["existing", "gends", "both"]
-DATA: tuple[Data, ...] = ("existing", "gends", "both")
 J = TypeVar("J")
 R = TypeVar("R")
 
@@ -45,12 +44,17 @@ class Run:
         return f"{self.model}-{self.data}-{self.synthetic}-seed{self.seed}"
 
 
+def sorts_of_data(config: ExperimentConfig) -> tuple[Data, ...]:
+    """What the runs are trained on."""
+    return ("existing", "gends", "both") if config.generated_alone else ("existing", "both")
+
+
 def all_runs(config: ExperimentConfig) -> list[Run]:
     """Every run, those of the first seed first."""
-    runs = []
+    runs, sorts = [], sorts_of_data(config)
     for seed in config.seeds:
         for model in config.models:
-            runs += [Run(model, data, seed, 0 if data == "existing" else config.pairs) for data in DATA]
+            runs += [Run(model, data, seed, 0 if data == "existing" else config.pairs) for data in sorts]
         if config.scaling_model in config.models:
             counts = [count for count in config.scaling if count < config.pairs]
             runs += [Run(config.scaling_model, "both", seed, count) for count in counts]

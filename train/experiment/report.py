@@ -16,9 +16,9 @@ import torch
 
 from gendeg_core.generate.loading import SHIPPED
 from gendeg_core.weights import folder_identity, read_record
-from train.experiment.config import EXISTING, ExperimentConfig
+from train.experiment.config import EXISTING, ExperimentConfig, command_of
 from train.experiment.figure import draw_scaling
-from train.experiment.jobs import DATA, Data, Run
+from train.experiment.jobs import Data, Run, sorts_of_data
 from train.experiment.statistics import (
     METRICS,
     Column,
@@ -62,6 +62,7 @@ def experiment_facts(config: ExperimentConfig, steps: int) -> dict[str, object]:
     generator = config.generator or SHIPPED
     saw = config.generator_saw or read_record(generator).data
     return {
+        "command": command_of(config, steps),
         "options": options,
         "steps": steps,
         "hardware": config.hardware or hardware(),
@@ -88,7 +89,7 @@ def markdown(config: ExperimentConfig, results: Results, facts: Mapping[str, obj
     families = ", ".join(f"{kind.label} {name}" for kind, name in EXISTING.items())
     text = [
         "# Restoration with and without generated data",
-        "Written by `python -m train.restore_experiment`; do not edit. Cells are PSNR in dB / SSIM on RGB "
+        f"Written by `{facts['command']}`; do not edit. Cells are PSNR in dB / SSIM on RGB "
         "images rounded to 8 bits, means over images and seeds; gains come with "
         "the 95 % interval of the bootstrap over images, PSNR first; in bold where it excludes 0. Every "
         "number with its interval and its seeds is in `tables.csv`, every image in `images.csv`. Compare "
@@ -109,7 +110,11 @@ def markdown(config: ExperimentConfig, results: Results, facts: Mapping[str, obj
     parts: tuple[tuple[str, list[Column], Sequence[Data]], ...] = (
         ("Table 1: degradations not in the existing data", unseen_columns(results), compared),
         ("Table 2: within the distribution of the existing data", within_columns(results), compared),
-        ("Table 3: source of the training data, means over degradations", mean_columns(results), DATA),
+        (
+            "Table 3: source of the training data, means over degradations",
+            mean_columns(results),
+            sorts_of_data(config),
+        ),
     )
     for title, columns, data in parts:
         text += [f"## {title}", _table(config, results, columns, data, counts)]
