@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from gendeg_core.embed.loading import load_embedder
 from gendeg_core.types import Degradation
 from tests.train.conftest import reset_accelerate
+from tests.train.test_resume import start_and_kill
 from train import daclip
 from train.common.contrast import gathered, symmetric_loss
 from train.common.data import as_batch, held_source
@@ -133,21 +135,19 @@ def test_zero_shot_accuracy_is_that_of_the_saved_weights(run: daclip.DaclipConfi
     assert "mu_correlation" in logged[60]
 
 
-def test_an_interrupted_run_ends_the_same(run: daclip.DaclipConfig, tmp_path: Path):
+def test_a_killed_run_resumes_exactly(run: daclip.DaclipConfig, tmp_path: Path):
     config = replace(run, output=tmp_path / "run")
-
-    def kill(*_):
-        raise KeyboardInterrupt
-
-    original = daclip.held_out_numbers
-    daclip.held_out_numbers = kill  # at step 30, ten steps after the last checkpoint
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            daclip.main(config)
-    finally:
-        daclip.held_out_numbers = original
+    options = (
+        f"--preset tiny --photos {config.photos} --captions {config.captions} --output {config.output} "
+        "--pool 48 --steps 60 --batch 16 --log-every 1 --save-every 20 --sample-every 30 "
+        "--learning-rate 3e-3 --clip 1"
+    )
+    start_and_kill(
+        [sys.executable, "-m", "train.daclip", *options.split()],
+        config.output / "checkpoint",
+        longest_wait=0.3,
+    )
     assert not (config.output / "weights").exists()
-    reset_accelerate()
     daclip.main(config)
     assert lines(config.output, "loss") == lines(run.output, "loss")  # to the last digit
     ours, theirs = ((c.output / "weights" / "model.safetensors").read_bytes() for c in (config, run))
