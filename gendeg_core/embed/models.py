@@ -71,7 +71,7 @@ def convolutional_stem(width: int, patch: int) -> nn.Sequential:
     halvings = patch.bit_length() - 1
     if patch != 2**halvings or halvings < 1:
         raise ValueError(f"patch_size={patch} is no power of two; a convolutional stem halves its input")
-    channels = [3, *(max(width >> (halvings - 1 - k), 8) for k in range(halvings))]
+    channels = [3, *(max(width >> (halvings - 1 - k), 16) for k in range(halvings))]
     layers: list[nn.Module] = []
     for before, after in pairwise(channels):
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]

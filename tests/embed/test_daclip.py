@@ -129,10 +129,10 @@ def test_a_convolutional_stem_sees_beyond_its_patch():
     sizes = model_config("gendeg_small")
     model = build(sizes)
     stem = model.clip.visual.conv1
-    image = torch.zeros(1, 3, 128, 128)
+    image = torch.zeros(1, 3, 256, 256)
     patches = stem(image)
     assert patches.shape == (1, 192, 8, 8)
-    image[..., 31, 31] = 1  # the last pixel of patch (1, 1)
+    image[..., 63, 63] = 1  # the last pixel of patch (1, 1)
     moved = (stem(image) != patches).any(1)[0].nonzero().tolist()
     assert [1, 1] in moved
     assert [2, 2] in moved

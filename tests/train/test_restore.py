@@ -18,7 +18,7 @@ from tests.train.test_resume import start_and_kill
 from train import restore
 from train.common.errors import UsageError
 from train.common.pool import PairPool
-from train.common.restoration import PAPER, l1_loss, psnr_loss, rate_factor
+from train.common.restoration import PAPER, bounded_psnr_loss, l1_loss, psnr_loss, rate_factor
 
 TIMED = {"images_per_second", "mfu"}
 
@@ -107,6 +107,8 @@ def test_losses_by_hand() -> None:
     clean = torch.zeros(2, 3, 4, 4)
     restored = torch.stack([torch.full((3, 4, 4), 0.1), torch.full((3, 4, 4), 0.01)])
     assert psnr_loss(restored, clean).item() == pytest.approx(-30, abs=1e-3)  # of 20 and 40 dB
+    assert bounded_psnr_loss(restored, clean).item() == pytest.approx(-(19.957 + 36.990) / 2, abs=1e-3)
+    assert bounded_psnr_loss(clean, clean).item() == pytest.approx(-40, abs=1e-5)
     assert l1_loss(restored, clean).item() == pytest.approx(0.055)
 
 
