@@ -28,7 +28,10 @@ class SwinRestorer(ModelMixin, ConfigMixin):
         options: changes to it, as its timm class names them: `embed_dim`, `depths`, `num_heads`,
             `window_size`, `mlp_ratio`, `drop_path_rate`.
         decoder_channels: of the five blocks, from 1/16 of the resolution to the whole.
-        residual: whether the network gives a correction of the image; the published one gives the image.
+        residual: whether the network gives a correction of the image, a gain and an offset for each of its
+            values, which is how darkness and veils act; the published one gives the image.
+        embed_norm: whether patches are normalised as soon as they are embedded, as published; without, a
+            short training sees at once how bright they are.
     """
 
     mean: Tensor
@@ -40,10 +43,13 @@ class SwinRestorer(ModelMixin, ConfigMixin):
         variant: str = "swin_base_patch4_window7_224",
         options: dict[str, Any] | None = None,
         decoder_channels: Sequence[int] = (512, 256, 128, 64, 64),
-        residual: bool = False,  # noqa: ARG002 - read from the stored configuration
+        residual: bool = False,
+        embed_norm: bool = True,
     ) -> None:
         super().__init__()
         self.encoder = _encoder(variant, options or {})
+        if not embed_norm:
+            self.encoder.patch_embed.norm = nn.Identity()
         quarter, eighth, sixteenth, deepest = self.encoder.feature_info.channels()
         first, second, third, fourth, fifth = decoder_channels
         self.decoder = nn.ModuleList(
@@ -55,7 +61,7 @@ class SwinRestorer(ModelMixin, ConfigMixin):
                 _decoder_block(fourth, fifth),
             ]
         )
-        self.output = nn.Conv2d(fifth, 3, 3, padding=1)
+        self.output = nn.Conv2d(fifth, 6 if residual else 3, 3, padding=1)
         self.register_buffer("mean", torch.tensor(MEAN).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).reshape(1, 3, 1, 1), persistent=False)
 
@@ -68,8 +74,11 @@ class SwinRestorer(ModelMixin, ConfigMixin):
             x = block(x)
             if skips:
                 x = torch.cat([x, skips.pop()], dim=1)
-        restored = self.output(x)[..., :height, :width]
-        return image + restored if self.config["residual"] else restored
+        output = self.output(x)[..., :height, :width]
+        if not self.config["residual"]:
+            return output
+        gain, offset = output.chunk(2, dim=1)
+        return image * (1 + gain) + offset
 
 
 def _encoder(name: str, options: dict[str, Any]) -> Any:

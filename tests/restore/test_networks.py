@@ -195,6 +195,25 @@ class TestSwin:
         torch.nn.init.constant_(net.output.bias, 0.25)
         assert torch.equal(net(noise(1, 3, 40, 33)), torch.full((1, 3, 40, 33), 0.25))
 
+    @torch.no_grad()
+    def test_with_residual_the_image_gets_a_gain_and_an_offset(self):
+        net, image = build("swin", "tiny").eval(), noise(1, 3, 40, 33)
+        assert torch.equal(net(image), image)
+        net.output.bias.copy_(torch.tensor([0.5, 0, 0, 0, 0.1, 0]))
+        changed = torch.stack([1.5 * image[0, 0], image[0, 1] + 0.1, image[0, 2]])
+        torch.testing.assert_close(net(image)[0], changed)
+
+    @torch.no_grad()
+    def test_without_its_norm_the_embedding_tells_brightness(self):
+        def embedded(norm: bool, value: float) -> torch.Tensor:
+            torch.manual_seed(0)
+            net = SwinRestorer(**CONFIGS["swin"]["tiny"] | {"embed_norm": norm})
+            torch.nn.init.zeros_(net.encoder.patch_embed.proj.bias)
+            return net.encoder.patch_embed(torch.full((1, 3, 32, 32), value))
+
+        torch.testing.assert_close(embedded(False, 2.0), 2 * embedded(False, 1.0))
+        torch.testing.assert_close(embedded(True, 2.0), embedded(True, 1.0), atol=1e-2, rtol=0)
+
     def test_other_swins_fit(self):
         net = SwinRestorer("swinv2_tiny_window8_256", {"embed_dim": 12, "depths": (1, 1, 1, 1)}, (8,) * 5)
         assert net.eval()(noise(1, 3, 70, 33)).shape == (1, 3, 70, 33)

@@ -66,7 +66,7 @@ SHORT: dict[Model, dict[str, Any]] = {
         **recipe, "loss": "bounded_psnr", "learning_rate": rate, "final_rate": 1e-6, "betas": (0.9, 0.99),
         "warmup": 0.05, "horizon": 1.0, "clip": 0.01, "moves": "mirror",
     }
-    for (model, recipe), rate in zip(PAPER.items(), (3e-3, 1e-3, 1e-3), strict=True)
+    for (model, recipe), rate in zip(PAPER.items(), (3e-3, 1e-3, 2e-3), strict=True)
 }  # fmt: skip
 
 
