@@ -22,8 +22,10 @@ import argparse  # noqa: E402
 import threading  # noqa: E402
 
 import gradio as gr  # noqa: E402
+from starlette.middleware import Middleware  # noqa: E402
 
 from app import api, embedders, engines, explore_sources, restorers, zerogpu  # noqa: E402
+from app.imports import AfterImports, import_heavy  # noqa: E402
 from app.restore_examples import degraded_examples  # noqa: E402
 from app.tabs import dataset, explore, restore, synthesize  # noqa: E402
 from app.theme import STYLE_SHEET, theme  # noqa: E402
@@ -63,11 +65,13 @@ def launch_arguments() -> dict[str, object]:
         "show_error": True,
         "max_file_size": "300mb",
         "footer_links": ["api", "gradio", "settings"],
+        "app_kwargs": {"middleware": [Middleware(AfterImports)]},
     }
 
 
 def warm_up() -> None:
     """Load what the first visitor would otherwise wait for."""
+    import_heavy()
     engines.warm_up()
     restorers.warm_up()
     embedders.warm_up()
