@@ -107,9 +107,9 @@ def tiny() -> DaclipConfig:
 def embedded() -> DaclipConfig:
     """The shipped weights: from nothing, on a few hundred captioned photos, in half an hour on a CPU."""
     return DaclipConfig(
-        model="gendeg_small", towers=True, targets="repeated", alignment=1.0, read_out=1.0, crop=0.5,
-        content=0.25, smallest=160, size=256, border=10, pool=9000, workers=2, batch=64, steps=2000,
-        learning_rate=6e-4, warmup=100, clip=1.0, log_every=20, save_every=200, sample_every=200,
+        model="gendeg_small", towers=True, targets="repeated", alignment=1.0, read_out=1.0, crop=0.3,
+        content=0.125, smallest=160, size=256, border=10, pool=9000, workers=2, batch=64, steps=1200,
+        learning_rate=1e-3, warmup=100, clip=1.0, log_every=20, save_every=200, sample_every=200,
     )  # fmt: skip
 
 
