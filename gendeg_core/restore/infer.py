@@ -2,7 +2,8 @@
 
 The networks see only their tile, so what they make of its outer pixels is thrown away where another tile
 knows better, and the rest is crossfaded. Tiles start on the grid of the networks' coarsest features: a
-network that looks no further than the margin gives the same picture in tiles as in one piece.
+network that looks no further than the margin gives the same picture in tiles as in one piece. A network of
+windows names a coarser grid, that of its largest windows: shifted, they would show it another picture.
 """
 
 from __future__ import annotations
@@ -90,8 +91,9 @@ def restore_steps(
 
     Args:
         image: float (3, H, W) in [0, 1], any size.
-        tile: side of the tiles in pixels, cut to a multiple of 32; 0 for one piece whatever it costs; None
-            for one piece if the image is small and else for the largest tile that spares memory.
+        tile: side of the tiles in pixels, cut to a multiple of 32, or of the windows' grid where two of them
+            fit; 0 for one piece whatever it costs; None for one piece if the image is small and else for the
+            largest tile that spares memory.
         overlap: pixels shared by neighbouring tiles at least; None for an eighth of the tile.
 
     Raises:
@@ -99,9 +101,9 @@ def restore_steps(
             values that are no numbers.
     """
     check_image(image)
-    side = _tile_side(restorer.net, image, tile)
-    margin = _overlap(side, overlap) if side else 0
-    return _steps(restorer, image, side, margin)
+    side, grid = _tile_side(restorer.net, image, tile)
+    margin = _overlap(side, overlap, grid) if side else 0
+    return _steps(restorer, image, side, margin, grid)
 
 
 def check_image(image: Tensor) -> None:
@@ -127,9 +129,11 @@ def check_tile(tile: int | None) -> None:
         raise ValueError(f"tile={tile} is below {SMALLEST}; choose {SMALLEST} or more, or 0 for one piece")
 
 
-def _steps(restorer: Restorer, image: Tensor, side: int, overlap: int) -> Iterator[Progress | Restored]:
+def _steps(
+    restorer: Restorer, image: Tensor, side: int, overlap: int, grid: int
+) -> Iterator[Progress | Restored]:
     start, height, width = time.perf_counter(), image.shape[-2], image.shape[-1]
-    down, across = spans(height, side or height, overlap), spans(width, side or width, overlap)
+    down, across = (spans(length, side or length, overlap, grid) for length in (height, width))
     total, done = len(down) * len(across), 0
     result = torch.zeros(3, height, width)
     yield Progress(0, total)
@@ -175,12 +179,12 @@ class Span:
     weight: Tensor
 
 
-def spans(length: int, tile: int, overlap: int) -> list[Span]:
+def spans(length: int, tile: int, overlap: int, grid: int = GRID) -> list[Span]:
     """The fewest even tiles over `length` positions, from the grid, that overlap by `overlap` or more."""
     if length <= tile:
         return [Span(slice(0, length), torch.ones(length))]
-    cells = [-(-length // GRID), tile // GRID, -(-overlap // GRID)]
-    starts = [GRID * cell for cell in tile_starts(*cells)]
+    cells = [-(-length // grid), tile // grid, -(-overlap // grid)]
+    starts = [grid * cell for cell in tile_starts(*cells)]
     windows = [slice(start, min(start + tile, length)) for start in starts]
     weights = [_ramps(window, length, overlap) for window in windows]
     total = torch.zeros(length)
@@ -202,33 +206,42 @@ def _ramps(window: slice, length: int, overlap: int) -> Tensor:
     return weight
 
 
-def _tile_side(net: nn.Module, image: Tensor, tile: int | None) -> int:
-    """Side of the tiles on the grid, 0 for one piece."""
+def _tile_side(net: nn.Module, image: Tensor, tile: int | None) -> tuple[int, int]:
+    """Side of the tiles, 0 for one piece, and the grid they lie on."""
     check_tile(tile)
     pixels = image.shape[-2] * image.shape[-1]
     if tile is not None:
-        return tile // GRID * GRID
+        grid = _grid_of(net, tile)
+        return tile // grid * grid, grid
     if pixels <= WHOLE:
-        return 0
+        return 0, GRID
     affordable = min(ACTIVATION_BYTES / largest_activation(net), LARGEST**2)  # pixels
     if pixels <= affordable:
-        return 0
-    return _thriftiest(image, max(int(affordable**0.5) // GRID * GRID, SMALLEST))
+        return 0, GRID
+    largest = max(int(affordable**0.5), SMALLEST)
+    grid = _grid_of(net, largest)
+    return _thriftiest(image, largest // grid * grid, grid), grid
 
 
-def _thriftiest(image: Tensor, largest: int) -> int:
+def _grid_of(net: nn.Module, tile: int) -> int:
+    """Tiles of this side start at multiples of it; of a grid of windows, two cells must fit into them."""
+    grid = getattr(net, "grid", GRID)
+    return grid if tile >= 2 * grid else GRID
+
+
+def _thriftiest(image: Tensor, largest: int, grid: int) -> int:
     """The side little below `largest` whose tiles, overlaps included, have the fewest pixels in all."""
 
     def pixels(side: int) -> int:
-        across = (spans(length, side, _overlap(side, None)) for length in image.shape[-2:])
+        across = (spans(length, side, _overlap(side, None, grid), grid) for length in image.shape[-2:])
         down, right = (sum(span.where.stop - span.where.start for span in line) for line in across)
         return down * right
 
-    sides = range(largest, max(largest * 3 // 4, SMALLEST) - 1, -GRID)
+    sides = range(largest, max(largest * 3 // 4, SMALLEST) - 1, -grid)
     return min(sides, key=pixels)
 
 
-def _overlap(side: int, overlap: int | None) -> int:
+def _overlap(side: int, overlap: int | None, grid: int) -> int:
     """The overlap in pixels, a whole number of grid cells."""
     if overlap is None:
         overlap = side // 8
@@ -236,7 +249,7 @@ def _overlap(side: int, overlap: int | None) -> int:
         raise ValueError(
             f"overlap={overlap} is outside 0 to {side // 2}, half of the tile; choose one inside"
         )
-    return -(-overlap // GRID) * GRID
+    return -(-overlap // grid) * grid
 
 
 def largest_activation(net: nn.Module) -> float:

@@ -65,6 +65,12 @@ class SwinRestorer(ModelMixin, ConfigMixin):
         self.register_buffer("mean", torch.tensor(MEAN).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).reshape(1, 3, 1, 1), persistent=False)
 
+    @property
+    def grid(self) -> int:
+        """Side in pixels of the coarsest stage's windows, which are laid from the top left corner."""
+        sides = (getattr(block, "window_size", (1, 1))[0] for block in self.encoder.modules())
+        return MULTIPLE * max(sides)
+
     def forward(self, image: Tensor) -> Tensor:
         """The restored image (B, 3, H, W) of one in [0, 1]; any size, not clamped."""
         height, width = image.shape[-2:]

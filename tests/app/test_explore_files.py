@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from app import exploration, explore_files, explore_sources, shipped_map
+from app import exploration, explore_files, explore_sources, restorers, shipped_map
 from app.explore_session import ExploreSession
 from app.explore_sources import open_files
 from gendeg_core.embed.table import read_table
@@ -114,6 +114,7 @@ def test_the_shipped_map_is_made_of_pictures_free_to_pass_on(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(shipped_map, "SIDE", 64)
+    monkeypatch.setattr(restorers, "shipped_choices", list)
     arguments = ["--output", str(tmp_path), "--squares", "1", "--versions", "1", "--engines", "simulator"]
     assert shipped_map.main(arguments) == 0
     assert "24 photos" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from gendeg_core.paths import WEIGHTS
 from gendeg_core.restore import infer
 from gendeg_core.restore.infer import CancelledError, Restored, restore, restore_steps, spans
 from gendeg_core.restore.loading import Label, available, load_restorer
@@ -20,12 +21,13 @@ from tests.restore.tiny import Blur, TileMean, drawing, randomised, restorer
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 900), st.integers(4, 9).map(lambda n: 32 * n), st.integers(0, 64))
-def test_spans_cover_every_position_once(length: int, tile: int, overlap: int) -> None:
-    line = spans(length, tile, overlap)
+@given(st.integers(1, 900), st.integers(2, 9), st.integers(0, 64), st.sampled_from([32, 64, 224]))
+def test_spans_cover_every_position_once(length: int, cells: int, overlap: int, grid: int) -> None:
+    tile, overlap = cells * grid, min(overlap, cells * grid // 2)
+    line = spans(length, tile, overlap, grid)
     total = torch.zeros(length)
     for span in line:
-        assert span.where.start % 32 == 0
+        assert span.where.start % grid == 0
         assert 0 < span.where.stop - span.where.start <= tile
         assert span.where.stop <= length
         total[span.where] += span.weight
@@ -55,11 +57,11 @@ def test_tiles_equal_one_piece_for_a_network_that_sees_no_further_than_the_margi
     assert whole.shape == image.shape
 
 
-def steps(picture: Tensor, tile: int, overlap: int) -> tuple[Tensor, Tensor]:
+def steps(picture: Tensor, tile: int, overlap: int, grid: int = 32) -> tuple[Tensor, Tensor]:
     """Differences between neighbours: those in the reach of a border between tiles, and the others."""
     near, inside = [], []
     for axis in (-1, -2):
-        line = spans(picture.shape[axis], tile, overlap)
+        line = spans(picture.shape[axis], tile, overlap, grid)
         reach = torch.zeros(picture.shape[axis] - 1, dtype=torch.bool)
         for first, second in itertools.pairwise(line):
             reach[second.where.start - 1 : first.where.stop] = True
@@ -237,14 +239,42 @@ def test_large_photos_never_reach_the_network_whole() -> None:
     assert 640 < max(sides) <= 1024
 
 
+class Windows(Watcher):
+    """Adds its mean to every window of 64 pixels: right if its windows lie where those of the whole do."""
+
+    grid = 64
+
+    def forward(self, image: Tensor) -> Tensor:
+        image = super().forward(image)
+        height, width = (-(-side // 64) * 64 for side in image.shape[-2:])
+        padded = torch.zeros(1, 3, height, width)
+        padded[..., : image.shape[-2], : image.shape[-1]] = image
+        means = torch.nn.functional.avg_pool2d(padded, 64).repeat_interleave(64, -1).repeat_interleave(64, -2)
+        return (image + means[..., : image.shape[-2], : image.shape[-1]]) / 2
+
+
+def test_tiles_lie_on_the_windows_of_the_network() -> None:
+    net, image = restorer(Windows()), drawing(200, 330)
+    whole = restore(net, image, tile=0)
+    assert restore(net, image, tile=160) == pytest.approx(whole, abs=1e-6)  # cut to 128
+    Windows.grid = 32
+    try:
+        assert (restore(net, image, tile=160) - whole).abs().max() > 0.05
+    finally:
+        Windows.grid = 64
+
+
 @pytest.mark.parametrize("label", available(), ids=lambda label: f"{label.model}-{label.training}")
 @pytest.mark.parametrize("light", [0.2, 1.0])
 def test_borders_cannot_be_seen_with_the_shipped_weights(label: Label, light: float) -> None:
     """Borders may add no step that the network does not make inside as well, nor one that stands out."""
-    image = drawing(320, 420) * light
-    net = load_restorer(label.model, label.training, torch.device("cpu"))
+    # by their path: other tests may have put other networks in place of what ships
+    net = load_restorer(label.model, WEIGHTS / f"{label.model}_{label.training}", torch.device("cpu"))
+    grid: int = getattr(net.net, "grid", 32)  # windows of Swin: two of them into a tile
+    tile = max(256, 2 * grid)
+    image = drawing(tile + 64, tile + 164) * light
     whole = restore(net, image, tile=0)
-    added, _ = steps(restore(net, image, tile=256) - whole, 256, 32)
-    _, inside = steps(whole - image, 256, 32)
+    added, _ = steps(restore(net, image, tile=tile) - whole, tile, 32, grid)
+    _, inside = steps(whole - image, tile, 32, grid)
     assert added.max() <= inside.max()
     assert added.max() < 4 / 255

@@ -214,6 +214,18 @@ class TestSwin:
         torch.testing.assert_close(embedded(False, 2.0), 2 * embedded(False, 1.0))
         torch.testing.assert_close(embedded(True, 2.0), embedded(True, 1.0), atol=1e-2, rtol=0)
 
+    def test_its_grid_is_that_of_the_coarsest_windows(self):
+        assert on_meta("swin", "paper").grid == 32 * 7
+        assert build("swin", "embedded").grid == 32 * 8
+        net = build("swin", "tiny").eval()
+        assert net.grid == 32 * 4
+        torch.nn.init.normal_(net.output.weight)
+        image = noise(1, 3, 128, 512)
+        with torch.no_grad():
+            views = (image, image[..., 256:], image[..., 224:])
+            whole, aligned, shifted = (net(view)[..., -64:] for view in views)  # far from the cut
+        assert (whole - aligned).abs().max() < (whole - shifted).abs().max() / 3
+
     def test_other_swins_fit(self):
         net = SwinRestorer("swinv2_tiny_window8_256", {"embed_dim": 12, "depths": (1, 1, 1, 1)}, (8,) * 5)
         assert net.eval()(noise(1, 3, 70, 33)).shape == (1, 3, 70, 33)
