@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,19 +24,6 @@ from tests.app.maps import COUNT, colour_of, installed
 from tests.embed.tiny_daclip import tiny_weights
 
 SETTINGS: tuple[Any, ...] = ("degradation", None, "cosine", 0)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with installed(tmp_path_factory.mktemp("explore")) as place:
-        yield place
-
-
-@pytest.fixture
-def session(folder: Path) -> ExploreSession:
-    fresh = ExploreSession()
-    list(exploration.open_shipped(fresh))
-    return fresh
 
 
 @pytest.fixture

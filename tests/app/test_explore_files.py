@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import gradio as gr
@@ -20,19 +19,6 @@ from tests.app.maps import COUNT, installed
 from tests.app.networks import shipped
 from tests.dataset.stored import pixels, shard_row, write_shards
 from tests.embed.tiny_daclip import tiny_weights
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with installed(tmp_path_factory.mktemp("explore")) as place:
-        yield place
-
-
-@pytest.fixture
-def session(folder: Path) -> ExploreSession:
-    fresh = ExploreSession()
-    list(exploration.open_shipped(fresh))
-    return fresh
 
 
 def test_shards_bring_their_pairs_and_what_was_asked(folder: Path, tmp_path: Path):
