@@ -30,6 +30,8 @@ class SwinRestorer(ModelMixin, ConfigMixin):
         decoder_channels: of the five blocks, from 1/16 of the resolution to the whole.
         residual: whether the network gives a correction of the image, a gain and an offset for each of its
             values, which is how darkness and veils act; the published one gives the image.
+        negative_slope: of the decoder's activations; 0, a ReLU, as published. ReLUs die at the learning rates
+            that a short training needs.
         embed_norm: whether patches are normalised as soon as they are embedded, as published; without, a
             short training sees at once how bright they are.
     """
@@ -44,6 +46,7 @@ class SwinRestorer(ModelMixin, ConfigMixin):
         options: dict[str, Any] | None = None,
         decoder_channels: Sequence[int] = (512, 256, 128, 64, 64),
         residual: bool = False,
+        negative_slope: float = 0.0,
         embed_norm: bool = True,
     ) -> None:
         super().__init__()
@@ -54,11 +57,11 @@ class SwinRestorer(ModelMixin, ConfigMixin):
         first, second, third, fourth, fifth = decoder_channels
         self.decoder = nn.ModuleList(
             [
-                _decoder_block(deepest, first),
-                _decoder_block(first + sixteenth, second),
-                _decoder_block(second + eighth, third),
-                _decoder_block(third + quarter, fourth),
-                _decoder_block(fourth, fifth),
+                _decoder_block(deepest, first, negative_slope),
+                _decoder_block(first + sixteenth, second, negative_slope),
+                _decoder_block(second + eighth, third, negative_slope),
+                _decoder_block(third + quarter, fourth, negative_slope),
+                _decoder_block(fourth, fifth, negative_slope),
             ]
         )
         self.output = nn.Conv2d(fifth, 6 if residual else 3, 3, padding=1)
@@ -101,7 +104,7 @@ def _encoder(name: str, options: dict[str, Any]) -> Any:
     )
 
 
-def _decoder_block(inputs: int, outputs: int) -> nn.Sequential:
+def _decoder_block(inputs: int, outputs: int, negative_slope: float) -> nn.Sequential:
     """(B, inputs, h, w) -> (B, outputs, 2h, 2w); starts with signals of one size throughout (He et al.)."""
     mix = nn.Conv2d(inputs, outputs, 3, padding=1)
     grow = nn.ConvTranspose2d(outputs, outputs, 2, stride=2)
@@ -110,7 +113,8 @@ def _decoder_block(inputs: int, outputs: int) -> nn.Sequential:
     for layer, fan_in in ((mix, 9 * inputs), (grow, outputs)):
         nn.init.normal_(layer.weight, std=(2 / fan_in) ** 0.5)
         nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
-    return nn.Sequential(mix, nn.ReLU(), grow, nn.ReLU())
+    activation = nn.LeakyReLU(negative_slope) if negative_slope else nn.ReLU()
+    return nn.Sequential(mix, activation, grow, activation)
 
 
 def _pad(image: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
             "options": {"embed_dim": 8, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2), "window_size": 4},
             "decoder_channels": (16, 16, 8, 8, 8),
             "residual": True,
+            "negative_slope": 0.1,
             "embed_norm": False,
         },
         "embedded": {
@@ -56,6 +57,7 @@ CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
             "options": {"embed_dim": 32, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8), "window_size": 8},
             "decoder_channels": (128, 64, 48, 32, 16),
             "residual": True,
+            "negative_slope": 0.1,
             "embed_norm": False,
         },
         "paper": {},

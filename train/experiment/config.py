@@ -68,8 +68,8 @@ class ExperimentConfig:
     scaling: tuple[int, ...] = (150, 450)
 
     size_of_model: str = "embedded"
-    size: int = 96
-    batch: int = 8
+    size: int = 160
+    batch: int = 4
     minutes: float = 6.0
     steps: int = 0
     test_photos: int = 20

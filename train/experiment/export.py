@@ -62,6 +62,7 @@ def half_weights(config: ExperimentConfig, run: Run) -> Path:
     folder = trained.with_name("half")
     if not folder.is_dir():
         network = load_restorer(run.model, trained, torch.device("cpu")).net
+        network.register_to_config(_name_or_path="")  # where this machine kept it is of no use elsewhere
         save_network(network.half(), folder)
     return folder
 
