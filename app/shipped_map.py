@@ -24,6 +24,7 @@ from app.examples import DRAWN, PHOTOGRAPHED, example_photos
 from app.explore_sources import FACTS, MAP, PICTURES, SHIPPED
 from gendeg_core.embed.projection import MapSettings, project
 from gendeg_core.embed.table import EmbeddingTable, write_table
+from gendeg_core.restore.infer import Restored
 from gendeg_core.seeds import sample_seed
 from gendeg_core.statistics import draw_intensity, to_uint8
 from gendeg_core.synthesize import Engine, Sampling, degrade, load_engine
@@ -58,6 +59,7 @@ class Member:
     row: dict[str, Any]
     seen: embedders.Seen
     pictures: dict[str, bytes]  # name to WebP: itself, the clean and the restored one
+    restorer: str | None  # identity of the weights that restored it
 
 
 def squares(names: Sequence[str], each: int) -> list[Square]:
@@ -98,7 +100,7 @@ def members(
                 pictures = {item: _webp(result.degraded), f"{square.name}_clean": _webp(square.pixels)}
                 restored = _restored(result.degraded)
                 if restored is not None:
-                    pictures[f"{item}_restored"] = _webp(restored)
+                    pictures[f"{item}_restored"] = _webp(restored.image)
                 row = {
                     "path": item, "set": group, "dataset": dataset, "label": str(kind),
                     "mu": result.mu_obtained, "sigma": result.sigma_obtained,
@@ -106,20 +108,19 @@ def members(
                     "caption": square.caption, "clean": f"{square.name}_clean",
                     "restored": f"{item}_restored" if restored is not None else None,
                 }  # fmt: skip
-                yield Member(row, embedders.look(result.degraded), pictures)
+                restorer = restored.weights if restored is not None else None
+                yield Member(row, embedders.look(result.degraded), pictures, restorer)
 
 
-def _restored(degraded: Tensor) -> Tensor | None:
+def _restored(degraded: Tensor) -> Restored | None:
     """What the first installed network trained with GenDS makes of it; None without one."""
-    from gendeg_core.restore.infer import Restored
-
     choices = restorers.shipped_choices()
     if not choices:
         return None
     choice = next((one for one in choices if one.weights == "gends"), choices[0])
     *_, last = restorers.run(choice.model, choice.weights, degraded)
     assert isinstance(last, Restored), "a restorer yields its result last"
-    return last.image
+    return last
 
 
 def _webp(pixels: Tensor) -> bytes:
@@ -192,6 +193,7 @@ def make(folder: Path, *, each: int, versions: int, steps: int | None, engines: 
         + f" --engines {' '.join(engines)}",
         "weights": made[0].seen.weights,
         "engines": identities,
+        "restorer": made[0].restorer,
         "photos": len(made),
         "licence": LICENCE,
     }

@@ -102,7 +102,7 @@ def tiny(model: Model = "nafnet") -> RestoreConfig:
 
 def embedded(model: Model = "nafnet") -> RestoreConfig:
     """The shipped weights: a few minutes on one CPU core."""
-    recipe = {**SHORT[model], "size": 96, "batch": 8, "steps": 1000}
+    recipe = {**SHORT[model], "size": 160, "batch": 4, "steps": 1000}
     return RestoreConfig(
         model=model, size_of_model="embedded", workers=2, border=10, ema=0.99, save_every=200,
         sample_every=500, **recipe,

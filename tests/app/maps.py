@@ -45,7 +45,7 @@ def members(weights: str) -> list[Member]:
             "restored": f"{name}restored",
         }  # fmt: skip
         seen = Seen(embedding[::-1].copy(), embedding, {str(kind): 0.9}, weights)
-        made.append(Member(facts, seen, pictures))
+        made.append(Member(facts, seen, pictures, None))
     return made
 
 
