@@ -128,10 +128,9 @@ def build_network(config: RestoreConfig) -> nn.Module:
         network = build(config.model, config.size_of_model)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    if config.model == "nafnet":
-        # Larger images are pooled over windows of 1.5 scenes. Windows of 1.5 crops tell a veil here from none
-        # next to it, in the same photo: where crops are small, that costs more than the unfamiliar means.
-        network.register_to_config(train_size=config.scene)
+    if config.model == "nafnet" and network.config["train_size"]:
+        # it pools over windows of this size when it restores larger images
+        network.register_to_config(train_size=config.size)
     return network
 
 

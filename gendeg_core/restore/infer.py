@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -133,6 +133,7 @@ def _steps(
     restorer: Restorer, image: Tensor, side: int, overlap: int, grid: int
 ) -> Iterator[Progress | Restored]:
     start, height, width = time.perf_counter(), image.shape[-2], image.shape[-1]
+    net = _for_photo(restorer.net, image)
     down, across = (spans(length, side or length, overlap, grid) for length in (height, width))
     total, done = len(down) * len(across), 0
     result = torch.zeros(3, height, width)
@@ -140,7 +141,7 @@ def _steps(
     for rows in down:
         for columns in across:
             here = (slice(None), rows.where, columns.where)
-            restored = _run(restorer.net, image[here])
+            restored = _run(net, image[here])
             result[here] += restored * (rows.weight[:, None] * columns.weight)
             done += 1
             yield Progress(done, total)
@@ -148,6 +149,14 @@ def _steps(
     yield Restored(
         result.clamp_(0, 1), restorer.model, restorer.weights, side if total > 1 else None, seconds
     )
+
+
+def _for_photo(net: nn.Module, image: Tensor) -> nn.Module:
+    """The network for tiles of this photo; the network itself, unless it asks to see the photo first."""
+    if not hasattr(net, "for_photo"):
+        return net
+    first = next(net.parameters())
+    return cast(Any, net).for_photo(image[None].to(first.device, first.dtype))
 
 
 @torch.no_grad()

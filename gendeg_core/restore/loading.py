@@ -15,6 +15,7 @@ from gendeg_core.device import pick_device
 from gendeg_core.paths import WEIGHTS
 from gendeg_core.restore.local_pooling import local_inference
 from gendeg_core.restore.nafnet import NAFNet
+from gendeg_core.restore.photo_pooling import PhotoPooling
 from gendeg_core.restore.published import load_published, read_state, recognise
 from gendeg_core.restore.zoo import MODELS, network_class
 from gendeg_core.weights import folder_identity
@@ -192,12 +193,14 @@ def _open_file(path: Path) -> Restorer:
 
 
 def ready(net: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """For inference: no gradients, the memory format that convolutions like, local pooling where it helps."""
+    """For inference: no gradients, the memory format that convolutions like, the pooling that helps."""
     net = net.eval().requires_grad_(requires_grad=False)
     nn.Module.to(net, device=device, dtype=dtype)  # that of diffusers warns of every change of type
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)
+    if isinstance(net, NAFNet) and net.config["photo_side"]:
+        return PhotoPooling(net, net.config["photo_side"])
     if isinstance(net, NAFNet) and net.config["train_size"]:
         side = net.config["train_size"]
         return local_inference(net, (side, side))

@@ -63,14 +63,14 @@ def local_inference(net: NAFNet, train_size: tuple[int, int] = (256, 256)) -> NA
     """
     tensors = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
     local = copy.deepcopy(net, tensors)
-    for level, blocks in _blocks(local):
+    for level, blocks in blocks_by_level(local):
         window = _window(train_size, level, levels=len(local.encoders))
         for block in blocks:
             block.sca = LocalAttention(block.sca[1], window)
     return local.eval()
 
 
-def _blocks(net: NAFNetLayers) -> list[tuple[int, list[NAFBlock]]]:
+def blocks_by_level(net: NAFNetLayers) -> list[tuple[int, list[NAFBlock]]]:
     """All blocks with the number of halvings before them."""
     levels = len(net.encoders)
     stages = [

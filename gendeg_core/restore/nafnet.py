@@ -21,6 +21,8 @@ class NAFNet(ModelMixin, ConfigMixin):
         decoder_blocks: blocks per level, from the lowest resolution up.
         train_size: side of the crops it was trained on, so that larger images can be pooled locally (see
             `local_pooling`); 0 where that is not wanted. It does not change the network itself.
+        photo_side: short side that large photos are shrunk to for the means of the attention instead (see
+            `photo_pooling`); 0 where that is not wanted. It does not change the network itself either.
     """
 
     intro: nn.Conv2d
@@ -39,6 +41,7 @@ class NAFNet(ModelMixin, ConfigMixin):
         middle_blocks: int = 12,
         decoder_blocks: Sequence[int] = (2, 2, 2, 2),
         train_size: int = 0,  # noqa: ARG002 - read from the stored configuration
+        photo_side: int = 0,  # noqa: ARG002 - likewise
     ) -> None:
         super().__init__()
         layers = nafnet_layers(

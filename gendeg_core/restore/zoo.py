@@ -28,7 +28,7 @@ CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
             "encoder_blocks": (1, 1, 1, 2),
             "middle_blocks": 2,
             "decoder_blocks": (1, 1, 1, 1),
-            "train_size": 256,
+            "photo_side": 384,
         },
         "paper": {"width": 64, "train_size": 256, **_DENOISING},
         "SIDD-width32": {"width": 32, **_DENOISING},

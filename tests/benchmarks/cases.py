@@ -69,7 +69,7 @@ def network_cases() -> Iterator[Case]:
 
 def nafnets(size: str, device: torch.device, dtype: torch.dtype) -> tuple[PlainNAFNet, torch.nn.Module]:
     """The plain network and ours as it is loaded, filled with the same random weights."""
-    config = CONFIGS["nafnet"][size] | {"train_size": 0}
+    config = CONFIGS["nafnet"][size] | {"train_size": 0, "photo_side": 0}
     names = ("width", "encoder_blocks", "middle_blocks", "decoder_blocks")
     plain, ours = PlainNAFNet(*(config[name] for name in names)), build_from("nafnet", config)
     generator = torch.Generator().manual_seed(0)
