@@ -40,7 +40,7 @@ from train.common.errors import UsageError
 from train.common.options import RunOptions, make_accelerator
 from train.common.presets import start
 from train.common.tracking import Tracker
-from train.common.views import resized, training_views
+from train.common.views import resized, training_views, training_windows
 
 KINDS = list(Degradation)
 HELD_PAIRS = 120
@@ -62,6 +62,9 @@ class DaclipConfig(RunOptions):
         content: share of each batch that gets content embeddings and captions; published: all of it.
         crop: chance of a random square crop; the robust variant has 0.8.
         smallest: least side of such a crop in pixels.
+        window: side in pixels of the random windows of the pairs, not resized, that take the place of whole
+            images in the first steps; 0 for none. Small inputs train faster.
+        whole: share of the steps, the last ones, that see whole images all the same.
         learning_rate, warmup, weight_decay: AdamW, linear warm-up, cosine to 0.
         clip: largest norm of the gradient; 0, as published, for any.
         held_pairs: simulated pairs of held-out photos behind the numbers during training.
@@ -78,6 +81,8 @@ class DaclipConfig(RunOptions):
     content: float = 1.0
     crop: float = 0.0
     smallest: int = 64
+    window: int = 0
+    whole: float = 0.0
 
     learning_rate: float = 3e-5
     warmup: int = 100
@@ -89,6 +94,11 @@ class DaclipConfig(RunOptions):
         super().__post_init__()
         if not 0 <= self.crop <= 1:
             raise UsageError(f"crop={self.crop} is no chance; choose a number from 0 to 1")
+        if not 0 <= self.window <= self.size or not 0 <= self.whole <= 1:
+            raise UsageError(
+                f"window={self.window} must be from 0 to the {self.size} pixels of a pair, and "
+                f"whole={self.whole} from 0 to 1"
+            )
         if not 1 <= round(self.content * self.batch) <= self.batch:
             raise UsageError(f"content={self.content} is no share of the batch; choose a number up to 1")
         if not self.pretrained and not self.towers:
@@ -108,8 +118,9 @@ def embedded() -> DaclipConfig:
     """The shipped weights: from nothing, on a few hundred captioned photos, in half an hour on a CPU."""
     return DaclipConfig(
         model="gendeg_small", towers=True, targets="repeated", alignment=1.0, read_out=1.0, crop=0.3,
-        content=0.125, smallest=160, size=256, border=10, pool=9000, workers=2, batch=64, steps=1200,
-        learning_rate=1e-3, warmup=100, clip=1.0, log_every=20, save_every=200, sample_every=200,
+        content=0.125, smallest=160, window=128, whole=0.08, size=256, border=10, pool=9000, workers=2,
+        batch=32, steps=9000, learning_rate=1e-3, warmup=200, clip=1.0, log_every=50, save_every=500,
+        sample_every=500,
     )  # fmt: skip
 
 
@@ -162,11 +173,13 @@ class Task:
     tokenizer: Any
     device: torch.device
 
-    def inputs(self, batch: Any, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    def inputs(self, batch: Any, step: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Degraded images, captions, words and clean images, the last only if a loss looks at them."""
         config, draws = self.config, torch_generator(seed)
-        size = self.preprocessing.size
-        views = training_views(batch, size, config.crop, config.smallest, draws)
+        if config.window and step < round((1 - config.whole) * config.steps):
+            views = training_windows(batch, config.window, draws)
+        else:
+            views = training_views(batch, self.preprocessing.size, config.crop, config.smallest, draws)
         degraded, clean = (self.preprocessing.normalise(view).to(self.device) for view in views)
         captions, words = self.texts(batch)
         return degraded, captions, words, clean if config.alignment or config.towers else None
@@ -209,6 +222,10 @@ def make_model(config: DaclipConfig) -> tuple[DaCLIP, dict[str, Any]]:
 
     try:
         sizes = model_config(config.model)
+        if config.window % sizes["vision_cfg"]["patch_size"]:
+            raise ValueError(
+                f"window={config.window} is no multiple of its patches of {sizes['vision_cfg']['patch_size']}"
+            )
         if not config.pretrained:
             return build(sizes, frozen=not config.towers), sizes
         clip = open_clip.create_model(config.model, pretrained=config.pretrained)
@@ -260,7 +277,7 @@ def main(config: DaclipConfig) -> None:
         for micro in range(config.gradient_accumulation):
             seed = sample_seed(config.seed, f"views {step} {micro} {accelerator.process_index}")
             batch = next(micro_batches)
-            degraded, captions, words, clean = task.inputs(batch, seed)
+            degraded, captions, words, clean = task.inputs(batch, step, seed)
             with accelerator.accumulate(student):
                 features, read = student(degraded, captions, words, clean)
                 losses = task.losses(features, read, captions, words, batch["mu"].float())

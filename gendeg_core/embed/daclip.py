@@ -92,8 +92,8 @@ class DaCLIP(nn.Module):
     def encode_image(self, images: Tensor, control: bool = True) -> tuple[Tensor, Tensor | None]:
         """Content and degradation embeddings (B, D), not normalised, of images (B, 3, S, S).
 
-        `images` are resized and normalised as CLIP wants them. Without `control` the content is plain CLIP's
-        and there is no degradation embedding.
+        `images` are resized and normalised as CLIP wants them; S may be a smaller multiple of the patches.
+        Without `control` the content is plain CLIP's and there is no degradation embedding.
         """
         if not control:
             return self.encode_content(images, None), None
@@ -102,13 +102,13 @@ class DaCLIP(nn.Module):
 
     def encode_degradation(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Degradation embedding (B, D) and the controls, one (B, T, W) per block of the controller."""
-        tokens, controls = self.visual_control.transformer(self.visual_control._embeds(images))
+        tokens, controls = self.visual_control.transformer(_tokens(self.visual_control, images))
         return _pooled(self.visual_control, tokens), controls
 
     def encode_content(self, images: Tensor, controls: Sequence[Tensor] | None) -> Tensor:
         """Content embedding (B, D); plain CLIP's for no controls."""
         tower = self.clip.visual
-        tokens = tower._embeds(images)
+        tokens = _tokens(tower, images)
         blocks = tower.transformer.resblocks
         if controls is None:
             tokens = tower.transformer(tokens)
@@ -149,6 +149,22 @@ class DaCLIP(nn.Module):
             scale=self.logit_scale.exp(),
             clean=target,
         )
+
+
+def _tokens(tower: Any, images: Tensor) -> Tensor:
+    """Tokens (B, 1 + patches, W) before the first block of a Vision Transformer of open_clip.
+
+    Images smaller than the tower's own get the means of its positional embeddings over a coarser grid.
+    """
+    sides = zip(images.shape[-2:], tower.patch_size, strict=True)
+    own, patches = tower.grid_size, tuple(side // patch for side, patch in sides)
+    if patches == own:
+        return tower._embeds(images)
+    grid = tower.positional_embedding[1:].T.unflatten(1, own)
+    positions = torch.cat([tower.positional_embedding[:1], F.adaptive_avg_pool2d(grid, patches).flatten(1).T])
+    tokens = tower.conv1(images).flatten(2).transpose(1, 2)
+    first = tower.class_embedding.expand(len(images), 1, -1)
+    return tower.ln_pre(tower.patch_dropout(torch.cat([first, tokens], 1) + positions))
 
 
 def _pooled(tower: Any, tokens: Tensor) -> Tensor:

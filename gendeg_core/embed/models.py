@@ -62,8 +62,8 @@ def convolutional_stem(width: int, patch: int) -> nn.Sequential:
     """What cuts an image into patches, as several convolutions instead of one linear map per patch.
 
     Xiao et al., "Early Convolutions Help Transformers See Better" (2021): a start from nothing on few images
-    then finds fine structure, where degradations live, much sooner. No normalisation, which would take the
-    contrast out that strength is read from.
+    then finds fine structure, where degradations live, much sooner. Batch norms speed that up again, and
+    unlike norms of each image they keep the contrast that strength is read from.
 
     Raises:
         ValueError: `patch` is no power of two.
@@ -74,12 +74,10 @@ def convolutional_stem(width: int, patch: int) -> nn.Sequential:
     channels = [3, *(max(width >> (halvings - 1 - k), 16) for k in range(halvings))]
     layers: list[nn.Module] = []
     for before, after in pairwise(channels):
-        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
+        convolution = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
+        nn.init.kaiming_normal_(convolution.weight)
+        layers += [convolution, nn.BatchNorm2d(after), nn.GELU()]
     layers.append(nn.Conv2d(width, width, 1))
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d) and layer.bias is not None:
-            nn.init.kaiming_normal_(layer.weight)
-            nn.init.zeros_(layer.bias)
     return nn.Sequential(*layers)
 
 

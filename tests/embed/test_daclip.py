@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from gendeg_core.embed.daclip import DaCLIP
+from gendeg_core.embed.daclip import DaCLIP, _tokens
 from gendeg_core.embed.models import build, build_tokenizer, model_config
 from gendeg_core.embed.published import published_state
 from tests import golden
@@ -142,6 +142,20 @@ def test_a_convolutional_stem_sees_beyond_its_patch():
         build({**sizes, "vision_cfg": {**sizes["vision_cfg"], "patch_size": 14}})
     with pytest.raises(ValueError, match="unknown stem 'none'"):
         build({**sizes, "stem": "none"})
+
+
+@torch.no_grad()
+def test_a_smaller_image_gives_the_tokens_of_its_part():
+    """Where no position differs from another, a window looks as the patches of the whole that it shows."""
+    model = build(model_config("gendeg_tiny")).eval()
+    tower = model.clip.visual
+    tower.positional_embedding[1:] = tower.positional_embedding[1:].mean(0)
+    image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    whole, window = tower._embeds(image), _tokens(tower, image[..., 8:24, 16:32])
+    seen = [0, *(1 + 4 * row + column for row in (1, 2) for column in (2, 3))]  # the class token comes first
+    torch.testing.assert_close(window, whole[:, seen])
+    content, degradation = model.encode_image(image[..., :16, :16])
+    assert content.shape == degradation.shape == (2, 16)
 
 
 def test_a_convolutional_tower_is_refused():

@@ -20,7 +20,7 @@ from train import daclip
 from train.common.contrast import gathered, symmetric_loss
 from train.common.data import as_batch, held_source
 from train.common.errors import UsageError
-from train.common.views import resized, training_views
+from train.common.views import resized, training_views, training_windows
 
 
 def embeddings(count: int = 4, width: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,6 +89,24 @@ def test_without_crops_nine_tenths_of_the_area_stay():
     sides = (degraded[:, 0, -1, 0] - degraded[:, 0, 0, 0]) * 255 + 1
     assert sides.min() >= 40 * math.sqrt(0.9) - 1
     assert resized(degraded, 40) is degraded
+
+
+def test_windows_are_parts_of_both_images_as_large_as_they_are():
+    draws = torch.Generator().manual_seed(1)
+    degraded, clean = training_windows(positions(), 16, draws)
+    assert degraded.shape == (6, 3, 16, 16)
+    assert torch.equal(degraded, clean)
+    steps = (degraded[:, :2, 1:, 1:] - degraded[:, :2, :-1, :-1]) * 255
+    torch.testing.assert_close(steps, torch.ones_like(steps))  # one row and one column per pixel
+    assert len((degraded[:, :2, 0, 0] * 255).round().unique(dim=0)) > 3
+
+
+def test_windows_make_room_for_whole_images_at_the_end(photos: tuple[Path, Path]):
+    config = replace(daclip.tiny(), window=16, whole=0.25, steps=20)
+    task, _ = task_of(config)
+    batch = batch_of(config, photos)
+    sides = [task.inputs(batch, step, 0)[0].shape[-1] for step in (0, 14, 15, 19)]
+    assert sides == [16, 16, 32, 32]
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +200,7 @@ def test_published_training_moves_the_controller_alone(photos: tuple[Path, Path]
     task, student = task_of(config)
     assert torch.equal(student.model.clip.visual.proj, clip.visual.proj)
     batch = batch_of(config, photos)
-    degraded, captions, words, clean = task.inputs(batch, 0)
+    degraded, captions, words, clean = task.inputs(batch, 0, 0)
     assert clean is None
     features, read = student(degraded, captions, words, clean)
     losses = task.losses(features, read, captions, words, batch["mu"].float())
@@ -197,7 +215,7 @@ def test_a_share_of_the_batch_may_carry_the_captions(photos: tuple[Path, Path]):
     config = replace(daclip.tiny(), content=0.5)
     task, student = task_of(config)
     batch = batch_of(config, photos)
-    degraded, captions, words, clean = task.inputs(batch, 0)
+    degraded, captions, words, clean = task.inputs(batch, 0, 0)
     features, read = student(degraded, captions, words, clean)
     assert len(captions) == len(features.content) == len(features.clean) == 3
     assert len(words) == len(features.degradation) == 6
@@ -208,7 +226,7 @@ def test_alignment_pulls_towards_clip_on_the_clean_image(photos: tuple[Path, Pat
     config = daclip.tiny()
     task, student = task_of(config)
     batch = batch_of(config, photos)
-    degraded, captions, words, clean = task.inputs(batch, 0)
+    degraded, captions, words, clean = task.inputs(batch, 0, 0)
     features, read = student(degraded, captions, words, clean)
     losses = task.losses(features, read, captions, words, batch["mu"].float())
     expected = (features.content - features.clean).abs().mean()
@@ -222,6 +240,8 @@ def test_alignment_pulls_towards_clip_on_the_clean_image(photos: tuple[Path, Pat
     [
         ({"crop": 1.5}, "crop=1.5 is no chance"),
         ({"content": 0.0}, "content=0.0 is no share of the batch"),
+        ({"window": 40}, "window=40 must be from 0 to the 32 pixels of a pair"),
+        ({"whole": -0.1}, "whole=-0.1 from 0 to 1"),
         ({"towers": False}, "frozen towers need weights"),
     ],
 )
@@ -233,6 +253,8 @@ def test_impossible_options_are_refused(changes: dict, complaint: str):
 def test_unknown_models_and_weights_are_refused():
     with pytest.raises(UsageError, match="knows no model 'nothing'"):
         daclip.make_model(replace(daclip.tiny(), model="nothing"))
+    with pytest.raises(UsageError, match="window=12 is no multiple of its patches of 8"):
+        daclip.make_model(replace(daclip.tiny(), window=12))
     with pytest.raises(UsageError, match="--model gendeg_tiny: "):
         daclip.make_model(replace(daclip.tiny(), pretrained="no-such-tag"))
 
