@@ -115,7 +115,7 @@ def tiny() -> DaclipConfig:
 
 
 def embedded() -> DaclipConfig:
-    """The shipped weights: from nothing, on a few hundred captioned photos, in half an hour on a CPU."""
+    """The shipped weights: from nothing, on a few hundred captioned photos, in 45 minutes of a CPU core."""
     return DaclipConfig(
         model="gendeg_small", towers=True, targets="repeated", alignment=1.0, read_out=1.0, crop=0.3,
         content=0.125, smallest=160, window=128, whole=0.08, size=256, border=10, pool=9000, workers=2,
