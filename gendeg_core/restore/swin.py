@@ -77,7 +77,10 @@ class SwinRestorer(ModelMixin, ConfigMixin):
     def forward(self, image: Tensor) -> Tensor:
         """The restored image (B, 3, H, W) of one in [0, 1]; any size, not clamped."""
         height, width = image.shape[-2:]
-        padded = _pad(image)
+        # Windows that reach beyond the image are filled with zeros, and these change what is seen in all the
+        # rest; mirrored photo does not. In training it costs too much; below one window there is no choice.
+        whole = not self.training and min(height, width) >= self.grid
+        padded = _pad(image, self.grid if whole else MULTIPLE)
         *skips, x = (feature.permute(0, 3, 1, 2) for feature in self.encoder((padded - self.mean) / self.std))
         for block in self.decoder:
             x = block(x)
@@ -117,9 +120,9 @@ def _decoder_block(inputs: int, outputs: int, negative_slope: float) -> nn.Seque
     return nn.Sequential(mix, activation, grow, activation)
 
 
-def _pad(image: Tensor) -> Tensor:
-    """Mirrored at the right and at the bottom to a multiple of 32; edge pixels repeated where too small."""
+def _pad(image: Tensor, multiple: int) -> Tensor:
+    """Mirrored at the right and at the bottom to a multiple; edge pixels repeated where too small."""
     height, width = image.shape[-2:]
-    right, bottom = -width % MULTIPLE, -height % MULTIPLE
+    right, bottom = -width % multiple, -height % multiple
     mode = "reflect" if right < width and bottom < height else "replicate"
     return F.pad(image, (0, right, 0, bottom), mode=mode)

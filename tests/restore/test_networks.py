@@ -165,6 +165,18 @@ class TestSwin:
         assert net.config["residual"] is False
 
     @torch.no_grad()
+    def test_no_window_reaches_beyond_the_photo_but_into_its_mirror(self):
+        net = randomised(build("swin", "tiny")).eval()
+        assert net.grid == 128
+        image = noise(1, 3, 150, 200)
+        mirrored = torch.nn.functional.pad(image, (0, 56, 0, 106), mode="reflect")  # to two windows each way
+        torch.testing.assert_close(net(image), net(mirrored)[..., :150, :200])
+        small = noise(1, 3, 96, 200)
+        assert torch.isfinite(net(small)).all()
+        net.train()
+        assert (net(image) - net(mirrored)[..., :150, :200]).abs().max() > 1e-4
+
+    @torch.no_grad()
     def test_every_skip_reaches_the_output(self):
         net = randomised(build("swin", "tiny")).eval()
         image = noise(1, 3, 64, 64)
