@@ -22,7 +22,8 @@ _SMALL_PROMPTS = {"prompt_channels": (8, 16, 32), "prompt_sizes": (32, 16, 8), "
 # published; its structure correction has the layout of SIDD-width64.
 CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
     "nafnet": {
-        "tiny": {"width": 8, "encoder_blocks": (1, 1), "middle_blocks": 1, "decoder_blocks": (1, 1)},
+        "tiny": {"width": 8, "encoder_blocks": (1, 1), "middle_blocks": 1, "decoder_blocks": (1, 1)}
+        | {"photo_side": 384},
         "embedded": {
             "width": 16,
             "encoder_blocks": (1, 1, 1, 2),

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from gendeg_core.restore.loading import Label, load_restorer, write_label
+from gendeg_core.restore.zoo import network_class
 from gendeg_core.types import Degradation
 from gendeg_core.weights import write_record
 from train.common.network_folder import save_network
@@ -61,7 +62,7 @@ def half_weights(config: ExperimentConfig, run: Run) -> Path:
     trained = weights_of(config, run)
     folder = trained.with_name("half")
     if not folder.is_dir():
-        network = load_restorer(run.model, trained, torch.device("cpu")).net
+        network = network_class(run.model).from_pretrained(trained)
         network.register_to_config(_name_or_path="")  # where this machine kept it is of no use elsewhere
         save_network(network.half(), folder)
     return folder
