@@ -69,4 +69,6 @@ def _shrunk(images: Tensor, side: int) -> Tensor:
     if factor >= 1:
         return images
     size = (round(height * factor), round(width * factor))
-    return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+    # CPUs cannot antialias in half precision.
+    small = F.interpolate(images.float(), size, mode="bilinear", antialias=True, align_corners=False)
+    return small.to(images.dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -72,6 +74,14 @@ def test_attention_is_that_of_the_photo_made_small(net: NAFNet) -> None:
         hook.remove()
     torch.testing.assert_close(PhotoPooling(net, SIDE)(image), expected)
     assert (expected - net(image)).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_half_precision_works_on_large_photos(net: NAFNet) -> None:
+    image = picture(130, 150)[None]
+    half = PhotoPooling(copy.deepcopy(net).bfloat16(), SIDE)(image.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), PhotoPooling(net, SIDE)(image), atol=0.05, rtol=0.05)
 
 
 def test_the_network_is_used_and_left_as_it_was(net: NAFNet) -> None:
