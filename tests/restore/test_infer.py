@@ -271,7 +271,7 @@ def test_borders_cannot_be_seen_with_the_shipped_weights(label: Label, light: fl
     # by their path: other tests may have put other networks in place of what ships
     net = load_restorer(label.model, WEIGHTS / f"{label.model}_{label.training}", torch.device("cpu"))
     grid: int = getattr(net.net, "grid", 32)  # windows of Swin: two of them into a tile
-    tile, overlap = 512, 64  # no larger than what a large photo gets by itself
+    tile, overlap = max(256, 2 * grid), 32
     image = drawing(tile + 64, tile + 164) * light
     whole = restore(net, image, tile=0)
     added, _ = steps(restore(net, image, tile=tile, overlap=overlap) - whole, tile, overlap, grid)
