@@ -16,6 +16,7 @@ from gendeg_core.paths import WEIGHTS
 from gendeg_core.restore.local_pooling import local_inference
 from gendeg_core.restore.nafnet import NAFNet
 from gendeg_core.restore.photo_pooling import PhotoPooling
+from gendeg_core.restore.promptir import PromptIR
 from gendeg_core.restore.published import load_published, read_state, recognise
 from gendeg_core.restore.zoo import MODELS, network_class
 from gendeg_core.weights import folder_identity
@@ -199,7 +200,7 @@ def ready(net: nn.Module, device: torch.device, dtype: torch.dtype = torch.float
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)
-    if isinstance(net, NAFNet) and net.config["photo_side"]:
+    if isinstance(net, (NAFNet, PromptIR)) and net.config["photo_side"]:
         return PhotoPooling(net, net.config["photo_side"])
     if isinstance(net, NAFNet) and net.config["train_size"]:
         side = net.config["train_size"]

@@ -1,48 +1,40 @@
-"""NAFNet on large photos: its channel attention sees the whole photo, made small, and not tile by tile.
+"""Networks on large photos: what they judge by a whole image comes from the whole photo, made small, once.
 
 Haze and darkness belong to a photo, not to a part of it. A network that judges them by means over its tile,
 or over windows as local pooling does (`local_pooling`), takes the veil off one part and leaves it on another.
-Here every mean comes from the photo at about the size of the scenes that the network was trained on, once per
-photo; tiles then differ from one piece only by what lies beyond the reach of its convolutions.
+Here the channel attention of NAFNet, and of PromptIR the attention and the mix of prompts, come from the
+photo at about the size of the scenes that the network was trained on; tiles then differ from one piece only
+by what lies beyond the reach of its convolutions.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gendeg_core.restore.local_pooling import blocks_by_level
+from gendeg_core.nafnet_blocks import NAFBlock
 from gendeg_core.restore.nafnet import NAFNet
-
-
-class LastingAttention(nn.Sequential):
-    """Stands in for the attention `sca` of a block; what it finds in the first images holds for others."""
-
-    def __init__(self, attention: nn.Sequential) -> None:
-        super().__init__(*attention)
-        self.found: Tensor | None = None  # (B, C, 1, 1)
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that nn.Sequential gives it
-        found = self.found
-        if found is None:
-            found = self.found = super().forward(input)
-        return found
+from gendeg_core.restore.promptir import PromptIR
+from gendeg_core.restore.promptir_blocks import PromptBlock, TransposedAttention
 
 
 class PhotoPooling(nn.Module):
-    """A NAFNet for inference whose attention comes from the image made small.
+    """A network for inference that judges images by what it sees of them made small.
 
-    Images whose short side is no longer than `side` come out as from `net` itself.
+    Images whose short side is no longer than `side` come out as from `net` itself. The prompts of a PromptIR
+    should have one value per channel: each tile would show the whole pattern of larger ones.
 
     Args:
         net: used, not copied.
         side: short side in pixels that images are shrunk to.
     """
 
-    def __init__(self, net: NAFNet, side: int) -> None:
+    def __init__(self, net: NAFNet | PromptIR, side: int) -> None:
         super().__init__()
         self.net, self.side = net.eval(), side
 
@@ -50,16 +42,32 @@ class PhotoPooling(nn.Module):
         """The restored image (B, 3, H, W) of one in [0, 1]; any size, not clamped."""
         return self.for_photo(image)(image)
 
-    def for_photo(self, photo: Tensor) -> NAFNet:
+    def for_photo(self, photo: Tensor) -> NAFNet | PromptIR:
         """A network with the weights of `net` (the same tensors) for tiles of this photo (B, 3, H, W)."""
         tensors = {id(tensor): tensor for tensor in (*self.net.parameters(), *self.net.buffers())}
         settled = copy.deepcopy(self.net, tensors)
-        for _, blocks in blocks_by_level(settled):
-            for block in blocks:
-                block.sca = LastingAttention(block.sca)
+        for block in cast("list[Any]", list(settled.modules())):
+            if isinstance(block, NAFBlock):
+                block.sca.forward = lasting(block.sca.forward)
+            elif isinstance(block, TransposedAttention):
+                block.attention = lasting(block.attention)
+            elif isinstance(block, PromptBlock):
+                block.mixture = lasting(block.mixture)
         with torch.no_grad():
             settled(_shrunk(photo, self.side))
         return settled
+
+
+def lasting(judge: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function that gives for everything what `judge` gave for the first it saw."""
+    found: list[Tensor] = []
+
+    def judged(*seen: Tensor) -> Tensor:
+        if not found:
+            found.append(judge(*seen))
+        return found[0]
+
+    return judged
 
 
 def _shrunk(images: Tensor, side: int) -> Tensor:

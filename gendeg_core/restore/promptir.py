@@ -38,6 +38,8 @@ class PromptIR(ModelMixin, ConfigMixin):
         prompt_sizes: sides of the stored prompts, from full resolution down.
         unused_layers: also make the layers that the published class holds and never calls: its checkpoint
             stores them. They get no gradient.
+        photo_side: short side that large photos are shrunk to for the attention and the prompts (see
+            `photo_pooling`); 0 where that is not wanted. It does not change the network itself.
     """
 
     @register_to_config
@@ -50,6 +52,7 @@ class PromptIR(ModelMixin, ConfigMixin):
         prompt_channels: Sequence[int] = (64, 128, 320),
         prompt_sizes: Sequence[int] = (64, 32, 16),
         unused_layers: bool = True,
+        photo_side: int = 0,  # noqa: ARG002 - read from the stored configuration
     ) -> None:
         super().__init__()
         c1, c2, c3, c4 = (width * 2**level for level in range(4))

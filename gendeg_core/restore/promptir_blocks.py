@@ -40,14 +40,17 @@ class TransposedAttention(nn.Module):
         query, key, value = self.qkv_dwconv(self.qkv(x)).reshape(
             batch, 3, self.heads, channels // self.heads, height * width
         ).unbind(1)  # fmt: skip
+        mixed = (self.attention(query, key) @ value).reshape(batch, channels, height, width)
+        return self.project_out(mixed)
+
+    def attention(self, query: Tensor, key: Tensor) -> Tensor:
+        """How much of each channel goes into each, (B, heads, c, c), by features (B, heads, c, pixels)."""
         # Divided by their lengths over the pixels, the products of two channels become correlations. The
         # lengths of the keys divide the small matrix instead, which saves a pass; those of the queries must
         # not wait, or float16 would overflow.
         lengths = key.norm(dim=-1).clamp(min=1e-12)[..., None, :]
         attention = F.normalize(query, dim=-1) @ key.transpose(-2, -1) / lengths
-        attention = (attention * self.temperature).softmax(dim=-1)
-        mixed = (attention @ value).reshape(batch, channels, height, width)
-        return self.project_out(mixed)
+        return (attention * self.temperature).softmax(dim=-1)
 
 
 class GatedFeedForward(nn.Module):
@@ -61,7 +64,11 @@ class GatedFeedForward(nn.Module):
         self.project_out = Pointwise(hidden, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
-        gate, content = self.dwconv(self.project_in(x)).chunk(2, dim=1)
+        # Each half by itself: cut from one tensor whose channels come last, they would lie in pieces.
+        gate, content = (
+            F.conv2d(F.conv2d(x, mix), filters, padding=1, groups=len(filters))
+            for mix, filters in zip(self.project_in.weight.chunk(2), self.dwconv.weight.chunk(2), strict=True)
+        )
         return self.project_out(F.gelu(gate) * content)
 
 
@@ -98,9 +105,12 @@ class PromptBlock(nn.Module):
         self.conv3x3 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
 
     def forward(self, feature: Tensor) -> Tensor:  # (B, L, H, W) -> (B, channels, H, W)
-        weights = self.linear_layer(feature.mean(dim=(-2, -1))).softmax(dim=1)
-        prompt = torch.einsum("bn,nchw->bchw", weights, self.prompt_param[0])
+        prompt = torch.einsum("bn,nchw->bchw", self.mixture(feature), self.prompt_param[0])
         return self.conv3x3(F.interpolate(prompt, size=feature.shape[-2:], mode="bilinear"))
+
+    def mixture(self, feature: Tensor) -> Tensor:
+        """Weights of the stored prompts, (B, prompts), which sum to one."""
+        return self.linear_layer(feature.mean(dim=(-2, -1))).softmax(dim=1)
 
 
 class PatchEmbedding(nn.Module):

@@ -15,7 +15,13 @@ _DENOISING = {"encoder_blocks": (2, 2, 4, 8), "middle_blocks": 12, "decoder_bloc
 _DEBLURRING = {"encoder_blocks": (1, 1, 1, 28), "middle_blocks": 1, "decoder_blocks": (1, 1, 1, 1)} | {
     "train_size": 256  # published with local pooling
 }
-_SMALL_PROMPTS = {"prompt_channels": (8, 16, 32), "prompt_sizes": (32, 16, 8), "unused_layers": False}
+# One value per prompt and channel: crops of a training lie anywhere in a photo, and so do tiles.
+_SMALL_PROMPTS = {
+    "prompt_channels": (8, 16, 32),
+    "prompt_sizes": (1, 1, 1),
+    "unused_layers": False,
+    "photo_side": 384,
+}
 
 # "tiny" is for tests; "embedded" is what ships: few channels at full resolution, where a CPU spends its time,
 # and most blocks deep down; "paper" is the published network. The size of NAFNet that GenDeg trained is not
