@@ -30,6 +30,7 @@ def evaluate(
     *,
     tile: int | None = None,
     root: Path | None = None,
+    first: int = 0,
 ) -> Iterator[ImageRow]:
     """Rows of every pair in order: the degraded input first, then each restorer.
 
@@ -38,12 +39,13 @@ def evaluate(
     Args:
         tile: side of the tiles in pixels, 0 for one piece, None to let the size decide.
         root: files below this folder are named from there.
+        first: number of the pair to begin with.
 
     Raises:
         PairsError: a pair cannot be read.
         ValueError: a tile that cannot be used.
     """
-    for pair in pairs:
+    for pair in (pairs[k] for k in range(first, len(pairs))):
         clean, degraded = (_image(pair[side]) for side in ("target", "degraded"))
         name = _named(pair["name"], root)
         known: dict[Features, np.ndarray] = {}  # of the clean image, the same for every restorer

@@ -249,21 +249,95 @@ def test_what_cannot_be_used_is_said_before_anything_is_measured(
     assert list(tmp_path.glob("t*.csv")) == []
 
 
-def test_interrupt_says_how_far_it_came(
+@pytest.fixture
+def interrupted(
     pairs: Path,
     tmp_path: Path,
     loaded: list[tuple[str, str]],
-    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def stop(self: Brighter, image: Tensor) -> Tensor:
-        self.seen.append((0, 0))
-        if len(self.seen) == 4:
-            raise KeyboardInterrupt
-        return image
+    capsys: pytest.CaptureFixture[str],
+) -> list[str | Path]:
+    """A command that was interrupted within its fourth pair."""
+    seen = 0
 
-    monkeypatch.setattr(Brighter, "forward", stop)
-    command = ["--pairs", pairs, "--output", tmp_path / "t.csv", "--model", "nafnet", "--metrics", "psnr"]
-    assert run(*command) == 130
+    def stop(self: Brighter, image: Tensor) -> Tensor:
+        nonlocal seen
+        seen += 1
+        if seen == 4:
+            raise KeyboardInterrupt
+        return image + self.amount
+
+    command = ["--pairs", pairs, "--output", tmp_path / "t.csv", "--model", "nafnet"]
+    command += ["--metrics", "psnr,scene_distance"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Brighter, "forward", stop)
+        assert run(*command) == 130
     assert "interrupted: 3 of 5 pairs measured, no table written" in capsys.readouterr().err
-    assert not (tmp_path / "t.csv").exists()
+    return command
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry per image that a network restores."""
+    found: list[int] = []
+    forward = Brighter.forward
+
+    def count(self: Brighter, image: Tensor) -> Tensor:
+        found.append(1)
+        return forward(self, image)
+
+    monkeypatch.setattr(Brighter, "forward", count)
+    return found
+
+
+def test_an_interrupted_run_leaves_its_measurements_and_no_table(
+    interrupted: list[str | Path], tmp_path: Path
+) -> None:
+    assert [path.name for path in tmp_path.glob("t.*")] == ["t.measured.jsonl"]
+    assert len((tmp_path / "t.measured.jsonl").read_text().splitlines()) == 1 + 3
+
+
+def without_times(text: str) -> list[dict[str, str]]:
+    return [{**line, "seconds": ""} for line in csv.DictReader(text.splitlines())]
+
+
+@pytest.mark.parametrize("torn", [0, 20])
+def test_repeated_it_goes_on_and_writes_what_an_uninterrupted_run_writes(
+    interrupted: list[str | Path],
+    counted: list[int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    torn: int,
+) -> None:
+    left = tmp_path / "t.measured.jsonl"
+    content = left.read_bytes()
+    left.write_bytes(content[: len(content) - torn])  # as a kill within the last line leaves it
+    assert run(*interrupted, "--json") == 0
+    captured = capsys.readouterr()
+    before = 2 if torn else 3
+    assert f"{before} of 5 pairs were measured before" in captured.err
+    assert len(counted) == 5 - before
+    assert len(captured.out.splitlines()) == 10, "all rows, also those measured before"
+    assert not left.exists()
+    files = [tmp_path / name for name in ("t.csv", "t.images.csv")]
+    resumed = [file.read_text() for file in files]
+    assert run(*interrupted) == 0
+    assert len(counted) == 5 - before + 5, "a finished table is made anew"
+    for file, text in zip(files, resumed, strict=True):
+        assert without_times(file.read_text()) == without_times(text)
+
+
+def test_other_settings_are_measured_anew(
+    interrupted: list[str | Path], counted: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*interrupted, "--tile", "0") == 0
+    assert "holds measurements of other images or settings" in capsys.readouterr().err
+    assert len(counted) == 5
+
+
+def test_an_image_that_changed_is_measured_anew_and_so_are_those_after_it(
+    interrupted: list[str | Path], counted: list[int], pairs: Path
+) -> None:
+    Image.new("RGB", (36, 30)).save(pairs / "haze/fog/lq/1.png")
+    assert run(*interrupted) == 0
+    assert len(counted) == 4

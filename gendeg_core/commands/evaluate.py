@@ -1,8 +1,13 @@
-"""`evaluate`: restorers on pairs of degraded and clean images, as a table with intervals."""
+"""`evaluate`: restorers on pairs of degraded and clean images, as a table with intervals.
+
+A run can be killed at any time and repeated: pairs that were measured with the same settings are not measured
+again. They wait in a file beside the table, which goes when the table is written.
+"""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -14,6 +19,7 @@ from gendeg_core.commands import UsageError, one_line
 from gendeg_core.types import Degradation
 
 if TYPE_CHECKING:
+    from gendeg_core.commands.measured import Measured
     from gendeg_core.dataset.pairs import PairReader
     from gendeg_core.metrics.choice import Metrics
     from gendeg_core.metrics.summary import ImageRow
@@ -46,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: the arguments cannot be used.
     """
+    from gendeg_core.commands.measured import Measured
     from gendeg_core.dataset.pairs import PairsError
     from gendeg_core.metrics.bootstrap import RESAMPLES
     from gendeg_core.metrics.summary import summarise
@@ -54,15 +61,18 @@ def run(args: argparse.Namespace) -> int:
     pairs, metrics, restorers = _prepared(args)
     for name, why in metrics.missing.items():
         _say(f"{name} is not measured: {why}")
+    measured = Measured(
+        args.output.with_suffix(".measured.jsonl"), _settings(args, restorers, metrics, installed_versions())
+    )
     rows: list[ImageRow] = []
     try:
-        for row in _shown(args, pairs, restorers, metrics):
-            rows.append(row)
+        for of_pair in _shown(args, pairs, restorers, metrics, measured):
+            rows += of_pair
             if args.json:
-                _print_json(row)
+                _print_json(of_pair)
     except KeyboardInterrupt:
         done = len(rows) // (len(restorers) + 1)
-        _say(f"interrupted: {done} of {len(pairs)} pairs measured, no table written")
+        _say(f"interrupted: {done} of {len(pairs)} pairs measured, no table written; repeat it to go on")
         return 130
     except PairsError as error:
         raise UsageError(str(error)) from error
@@ -73,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     facts = Facts(str(args.pairs), args.seed, RESAMPLES, installed_versions(), _notes(restorers))
     for path in write_tables(args.output, summary, rows, metrics, facts):
         sys.stdout.write("" if args.json else f"{path}\n")
+    measured.remove()
     return 0
 
 
@@ -99,19 +110,46 @@ def _prepared(args: argparse.Namespace) -> tuple[PairReader, Metrics, list[Resto
     return pairs, metrics, restorers
 
 
+def _settings(
+    args: argparse.Namespace, restorers: list[Restorer], metrics: Metrics, versions: dict[str, str]
+) -> dict[str, Any]:
+    """All that a row depends on besides its images."""
+    named = ("pairs", "degradation", "tile", "lpips_trunk", "inception_weights")
+    return {
+        **{name: None if getattr(args, name) is None else str(getattr(args, name)) for name in named},
+        "restorers": [[restorer.model, restorer.weights] for restorer in restorers],
+        "metrics": [name for name in metrics.names if name not in metrics.missing],
+        "versions": versions,
+    }
+
+
 def _shown(
-    args: argparse.Namespace, pairs: PairReader, restorers: list[Restorer], metrics: Metrics
-) -> Iterator[ImageRow]:
-    """The rows, with a progress bar on a terminal."""
+    args: argparse.Namespace,
+    pairs: PairReader,
+    restorers: list[Restorer],
+    metrics: Metrics,
+    measured: Measured,
+) -> Iterator[list[ImageRow]]:
+    """The rows pair by pair, those of an interrupted run first, with a progress bar on a terminal."""
     from tqdm import tqdm
 
     from gendeg_core.evaluate import evaluate
 
-    total = len(pairs) * (len(restorers) + 1)
-    with tqdm(total=total, unit="image", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for row in evaluate(pairs, restorers, metrics, tile=args.tile, root=args.pairs):
+    before, each = len(measured), len(restorers) + 1
+    taken = measured.take(pairs)
+    if taken:
+        _say(f"{len(taken)} of {len(pairs)} pairs were measured before and are not measured again")
+    elif before:
+        _say(f"{measured.path} holds measurements of other images or settings; they are measured anew")
+    yield from taken
+    rows = evaluate(pairs, restorers, metrics, tile=args.tile, root=args.pairs, first=len(taken))
+    hidden = not sys.stderr.isatty()
+    with tqdm(total=len(pairs), initial=len(taken), unit="pair", disable=hidden, leave=False) as bar:
+        for k in range(len(taken), len(pairs)):
+            of_pair = list(itertools.islice(rows, each))
+            measured.add(pairs.entry(k), of_pair)
             bar.update()
-            yield row
+            yield of_pair
 
 
 def _notes(restorers: list[Restorer]) -> tuple[str, ...]:
@@ -119,11 +157,12 @@ def _notes(restorers: list[Restorer]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{r.model}, {r.weights}: {r.label.weak}" for r in restorers if r.label))
 
 
-def _print_json(row: ImageRow) -> None:
-    record = asdict(row)
-    del record["features"]
-    values = record.pop("values")
-    sys.stdout.write(json.dumps({**record, **values}) + "\n")
+def _print_json(rows: list[ImageRow]) -> None:
+    for row in rows:
+        record = asdict(row)
+        del record["features"]
+        values = record.pop("values")
+        sys.stdout.write(json.dumps({**record, **values}) + "\n")
     sys.stdout.flush()
 
 
