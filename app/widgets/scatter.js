@@ -268,13 +268,37 @@ function select(i) {
 }
 
 let grip = null;
+const fingers = new Map();  // where each pointer is that is down
+const hold = (x, y, dragging) => { grip = { x, y, view: { ...view }, dragging }; };
+
+// The place under the finger that rests stays there; when both move, each takes its turn.
+function pinch(id, x, y) {
+  const before = fingers.get(id);
+  const [restX, restY] = [...fingers].find(([other]) => other !== id)[1];
+  const distance = (fromX, fromY) => Math.max(1, Math.hypot(fromX - restX, fromY - restY));
+  zoom(distance(x, y) / distance(...before), restX, restY);
+}
+
+function lift(event) {
+  fingers.delete(event.pointerId);
+  const [left] = fingers.values();
+  if (left) hold(...left, true); else grip = null;
+}
+
 canvas.onpointerdown = (event) => {
   const [x, y] = place(event);
-  grip = { x, y, view: { ...view }, dragging: false };
+  fingers.set(event.pointerId, [x, y]);
+  hold(x, y, fingers.size > 1);
   canvas.setPointerCapture(event.pointerId);
 };
 canvas.onpointermove = (event) => {
   const [x, y] = place(event);
+  if (fingers.size === 2 && fingers.has(event.pointerId)) {
+    if (map) pinch(event.pointerId, x, y);
+    fingers.set(event.pointerId, [x, y]);
+    return;
+  }
+  if (fingers.has(event.pointerId)) fingers.set(event.pointerId, [x, y]);
   if (grip) {
     if (Math.hypot(x - grip.x, y - grip.y) > CLICK) grip.dragging = true;
     if (!grip.dragging) return;
@@ -289,7 +313,7 @@ canvas.onpointermove = (event) => {
 };
 canvas.onpointerup = (event) => {
   const clicked = grip && !grip.dragging;
-  grip = null;
+  lift(event);
   if (!clicked || !map) return;
   const [x, y] = place(event);
   const star = starAt(x, y);
@@ -297,7 +321,7 @@ canvas.onpointerup = (event) => {
   const i = near(x, y);
   if (i >= 0) select(i);
 };
-canvas.onpointercancel = () => { grip = null; };
+canvas.onpointercancel = lift;
 canvas.onpointerleave = () => { hover(-1); };
 canvas.ondblclick = () => { fit(); draw(); };
 canvas.addEventListener('wheel', (event) => {

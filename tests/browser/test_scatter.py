@@ -162,6 +162,32 @@ def test_the_wheel_zooms_at_the_pointer_and_a_drag_moves_the_map(chart: Any):
     assert hook(chart, "c.__state().scale") == pytest.approx(scale)
 
 
+def test_two_fingers_zoom_between_them_and_choose_nothing(chart: Any):
+    scale = hook(chart, "c.__state().scale")
+    rest, moving = np.array(spot(chart, 300)), np.array(spot(chart, 300)) + (80, 0)
+    touch = chart.context.new_cdp_session(chart)
+
+    def fingers(kind: str, *places: np.ndarray) -> None:
+        points = [{"x": float(x), "y": float(y), "id": k} for k, (x, y) in enumerate(places)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    fingers("touchStart", rest)
+    fingers("touchStart", rest, moving)
+    for way in (20, 40, 80):
+        fingers("touchMove", rest, moving + (way, 0))
+    chart.wait_for_function("s => document.querySelector('#map canvas').__state().scale > 1.9 * s", arg=scale)
+    assert hook(chart, "c.__state().scale") == pytest.approx(2 * scale, rel=0.02)
+    np.testing.assert_allclose(spot(chart, 300), rest, atol=1.5)
+    fingers("touchEnd")
+    fingers("touchStart", rest)  # one finger moves the map
+    fingers("touchMove", rest + (30, 20))
+    chart.wait_for_timeout(100)
+    np.testing.assert_allclose(np.subtract(spot(chart, 300), rest), (30, 20), atol=1.5)
+    fingers("touchEnd")
+    assert hook(chart, "c.__state().scale") == pytest.approx(2 * scale, rel=0.02)
+    assert chart.input_value("#said textarea") == ""
+
+
 def test_buttons_zoom_where_there_is_no_wheel(chart: Any):
     scale = hook(chart, "c.__state().scale")
     chart.get_by_role("button", name="zoom in").click()
