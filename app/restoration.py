@@ -1,4 +1,4 @@
-"""What the Restore tab does with a photo: take it in, let the chosen networks restore it, show them together.
+"""What the Restore tab does with a photo that is in: let the chosen networks restore it, show them together.
 
 Everything is computed by the core; these functions parse, call and format. `compare` is a generator that
 repaints the page after every network, and that a cancel or a newer photo ends between two tiles.
@@ -20,10 +20,10 @@ from app import restorers
 from app.cancel import CancelledError, stoppable
 from app.pictures import browser_file
 from app.refusals import refusal, sentence
+from app.restore_intake import opening
 from app.restore_session import CLEAN, INPUT, Comparison, RestoreSession, Version
 from app.restore_tables import numbers_table, panes_of
-from app.session import LONGEST_TO_SHORTEST, Session, SessionPhoto, open_photo, photo_of, read, small_copy
-from app.synthesis import SHOWN_BY_BROWSERS, browser_copy
+from app.session import LONGEST_TO_SHORTEST, SessionPhoto, photo_of, read, small_copy
 from app.widgets.status_line import say
 from gendeg_core.statistics import to_uint8
 from gendeg_core.types import Progress
@@ -53,103 +53,6 @@ class Page(NamedTuple):
     file: Any = gr.skip()
 
 
-class Intake(NamedTuple):
-    """What changes on the page when a photo comes in."""
-
-    status: Any = gr.skip()
-    photo: Any = gr.skip()
-    clean: Any = gr.skip()
-
-
-# --------------------------------------------------------------------------------------------- photos in
-
-
-def take_photo(session: RestoreSession, path: str | None) -> Iterator[Intake]:
-    """Make the file at `path` the photo to restore; the clean version of the one before is dropped."""
-    try:
-        opened = open_photo(path) if path else None
-    except (ValueError, OSError) as error:
-        yield Intake(say(sentence(error)), _box(session.photo))
-        raise refusal(error) from error
-    _start_over(session, opened, None)
-    if opened is None:
-        yield Intake(
-            say("Add a photo first: drop one on the photo box, paste one, or pick an example."), None
-        )
-        return
-    yield Intake(say(_opened(opened)), _box(opened) if not _shown_as_it_is(opened) else gr.skip(), None)
-
-
-def take_clean(session: RestoreSession, path: str | None) -> Iterator[Intake]:
-    """Make the file at `path` the clean version of the photo, so that metrics can be shown."""
-    try:
-        opened = open_photo(path) if path else None
-        if opened is not None:
-            _check_fits(photo_of(session), opened)
-    except (ValueError, OSError) as error:
-        yield Intake(say(sentence(error)), clean=_box(session.clean))
-        raise refusal(error) from error
-    session.clean = opened
-    text = "Clean version added: metrics will be shown." if opened else "Without a clean version."
-    yield Intake(say(text), clean=_box(opened) if opened and not _shown_as_it_is(opened) else gr.skip())
-
-
-def take_files(session: RestoreSession, degraded: Path, clean: Path) -> Intake:
-    """A pair from the examples or from the Synthesize tab becomes the photo and its clean version."""
-    _start_over(session, open_photo(degraded), open_photo(clean))
-    assert session.photo is not None, "just opened"
-    return Intake(say(_opened(session.photo)), str(degraded), str(clean))
-
-
-def take_shown(session: RestoreSession, synthesized: Session) -> Intake:
-    """The picture that the Synthesize tab shows, with the clean one a restorer should come back to."""
-    from gendeg_core.images import write_photo
-
-    result = synthesized.shown
-    if result is None:
-        raise ValueError("There is no degraded picture yet; make one in the Synthesize tab first.")
-    name = synthesized.photo.name if synthesized.photo else "photo"
-    stem = f"{name}_{result.request.degradation.value}"
-    paths = [session.folder() / f"{stem}{ending}.png" for ending in ("", "_clean")]
-    for path, pixels in zip(paths, (result.degraded, result.target), strict=True):
-        write_photo(path, pixels)
-    return take_files(session, *paths)
-
-
-def _start_over(session: RestoreSession, photo: SessionPhoto | None, clean: SessionPhoto | None) -> None:
-    session.take_ticket()  # what still runs belongs to the old photo
-    if photo is not None and clean is not None:
-        _check_fits(photo, clean)
-    session.photo, session.clean, session.comparison = photo, clean, None
-
-
-def _check_fits(photo: SessionPhoto, clean: SessionPhoto) -> None:
-    if photo.size != clean.size:
-        raise ValueError(
-            f"The clean version has {clean.size[0]} × {clean.size[1]} pixels and the photo {photo.size[0]} × "
-            f"{photo.size[1]}; they have to show the same pixels."
-        )
-
-
-def _opened(photo: SessionPhoto) -> str:
-    width, height = photo.size
-    return f"Photo opened: {width} × {height} pixels. {' '.join(photo.warnings)}".strip()
-
-
-def _box(photo: SessionPhoto | None) -> Any:
-    """What the photo box shows of a photo."""
-    if photo is None:
-        return gr.update(value=None)
-    return gr.update(value=str(photo.path) if _shown_as_it_is(photo) else browser_copy(photo))
-
-
-def _shown_as_it_is(photo: SessionPhoto) -> bool:
-    return photo.path.suffix.lower() in SHOWN_BY_BROWSERS
-
-
-# ------------------------------------------------------------------------------------------- comparison
-
-
 @dataclass(frozen=True, eq=False)
 class Material:
     """What the networks get and what they are judged by; `full` says that nothing was scaled down."""
@@ -176,7 +79,7 @@ def compare_at_once(session: RestoreSession, keys: list[str], side: int) -> Iter
         yield _empty()._replace(status=say(restorers.NONE_SHIPPED))
         return
     if pixels_at(photo, side) > AT_ONCE:
-        yield _empty()._replace(status=say(f"{_opened(photo)} Press “Restore” to start."))
+        yield _empty()._replace(status=say(f"{opening(photo)} Press “Restore” to start."))
         return
     yield from compare(session, keys, side)
 

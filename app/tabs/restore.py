@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import cancel, restoration, restore_gallery, restored_files, restorers
+from app import cancel, restoration, restore_gallery, restore_intake, restored_files, restorers
 from app.refusals import in_sentences, sentence
 from app.restore_examples import degraded_examples
 from app.restore_session import RestoreSession
@@ -233,11 +233,11 @@ def _wire_photos(session: gr.State, controls: Controls, results: Results) -> Non
     live: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
     taken = gr.on(
         [controls.photo.upload, controls.photo.clear],
-        restoration.take_photo, [session, controls.photo], intake, **live,
+        restore_intake.take_photo, [session, controls.photo], intake, **live,
     )  # fmt: skip
     cleaned = gr.on(
         [controls.clean.upload, controls.clean.clear],
-        restoration.take_clean, [session, controls.clean], intake, **live,
+        restore_intake.take_clean, [session, controls.clean], intake, **live,
     )  # fmt: skip
     picked = controls.examples.select(_take_example, session, intake, **live)
     for event in (taken, cleaned, picked):
@@ -306,16 +306,16 @@ def _wire_send(
 @in_sentences
 def send_from_synthesize(session: RestoreSession, synthesized: Session) -> tuple[Any, ...]:
     """The picture of the Synthesize tab becomes the photo here, and this tab comes to the front."""
-    return *restoration.take_shown(session, synthesized), gr.update(selected="restore")
+    return *restore_intake.take_shown(session, synthesized), gr.update(selected="restore")
 
 
 @in_sentences
-def _take_example(session: RestoreSession, event: gr.SelectData) -> restoration.Intake:
+def _take_example(session: RestoreSession, event: gr.SelectData) -> restore_intake.Intake:
     examples = degraded_examples()
     index = int(str(event.index))
     if not 0 <= index < len(examples):
         raise ValueError(f"there is no example {index}")
-    return restoration.take_files(session, examples[index].path, examples[index].clean)
+    return restore_intake.take_files(session, examples[index].path, examples[index].clean)
 
 
 def _fill_examples() -> Any:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from app import cancel, restoration, restored_files, restorers, synthesis
+from app import cancel, restoration, restore_intake, restored_files, restorers, synthesis
 from app.restore_examples import degraded_examples
 from app.restore_session import CLEAN, INPUT, RestoreSession
 from app.session import Session, open_photo
@@ -53,7 +53,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> SlowNet:
 def with_clean(session: RestoreSession, tmp_path: Path) -> None:
     brighter = scene().astype(int) + 9
     Image.fromarray(brighter.clip(0, 255).astype(np.uint8)).save(tmp_path / "clean.png")
-    list(restoration.take_clean(session, str(tmp_path / "clean.png")))
+    list(restore_intake.take_clean(session, str(tmp_path / "clean.png")))
 
 
 def skipped(part: object) -> bool:
@@ -117,7 +117,7 @@ def test_without_it_facts_are_shown_and_no_winner(session: RestoreSession) -> No
 
 def test_the_clean_version_must_have_the_same_size(session: RestoreSession, tmp_path: Path) -> None:
     other = write_scene(tmp_path / "other.png", 80, 72)
-    steps = restoration.take_clean(session, str(other))
+    steps = restore_intake.take_clean(session, str(other))
     assert "80 × 72 pixels and the photo 96 × 72" in next(steps).status["text"]
     with pytest.raises(gr.Error, match="same pixels"):
         next(steps)
@@ -127,7 +127,7 @@ def test_the_clean_version_must_have_the_same_size(session: RestoreSession, tmp_
 def test_a_new_photo_drops_the_clean_version_and_the_results(session: RestoreSession, tmp_path: Path) -> None:
     with_clean(session, tmp_path)
     list(restoration.compare(session, KEYS[:1], 512))
-    view = next(restoration.take_photo(session, str(write_scene(tmp_path / "next.png", 64, 48))))
+    view = next(restore_intake.take_photo(session, str(write_scene(tmp_path / "next.png", 64, 48))))
     assert (session.clean, session.comparison, session.photo.name) == (None, None, "next")
     assert view.clean is None
 
@@ -135,7 +135,7 @@ def test_a_new_photo_drops_the_clean_version_and_the_results(session: RestoreSes
 def test_a_refused_photo_changes_nothing(session: RestoreSession, tmp_path: Path) -> None:
     former = session.photo
     (tmp_path / "fake.png").write_text("hello")
-    steps = restoration.take_photo(session, str(tmp_path / "fake.png"))
+    steps = restore_intake.take_photo(session, str(tmp_path / "fake.png"))
     view = next(steps)
     assert "fake.png is not an image" in view.status["text"]
     assert view.photo["value"] == str(former.path)
@@ -240,10 +240,10 @@ def test_the_swipe_shows_any_two_versions(session: RestoreSession) -> None:
 def test_the_picture_of_the_synthesize_tab_comes_with_its_clean_one(session: RestoreSession) -> None:
     synthesized = Session()
     with pytest.raises(ValueError, match="no degraded picture yet"):
-        restoration.take_shown(session, synthesized)
+        restore_intake.take_shown(session, synthesized)
     synthesis.take_example(synthesized, 0, "")
     list(synthesis.preview(synthesized, 256, "haze", 0.2, 0.1, 7, "", "simulator", None, None, None))
-    view = restoration.take_shown(session, synthesized)
+    view = restore_intake.take_shown(session, synthesized)
     shown_there = synthesized.shown
     np.testing.assert_array_equal(shown(view.photo), to_uint8(shown_there.degraded))
     np.testing.assert_array_equal(shown(view.clean), to_uint8(shown_there.target))
