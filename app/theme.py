@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import gradio as gr
+from gradio.themes import Base, LocalFont
 
 STYLE_SHEET = Path(__file__).resolve().with_name("style.css")
 
 
-def theme() -> gr.themes.Base:
+def theme() -> Base:
     """Teal on cool grey, in a font that ships inside Gradio, so none is ever fetched.
 
     Only its weights 400 and 700 hold the Latin letters; the 600 file is an extension set.
     """
-    return gr.themes.Base(
+    return Base(
         primary_hue="teal",
         secondary_hue="teal",
         neutral_hue="slate",
         radius_size="md",
         font=[
-            gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)),
+            LocalFont("IBM Plex Sans", weights=(400, 700)),
             "ui-sans-serif",
             "system-ui",
             "sans-serif",
         ],
-        font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "ui-monospace", "monospace"],
+        font_mono=[LocalFont("IBM Plex Mono", weights=(400, 700)), "ui-monospace", "monospace"],
     ).set(
         body_background_fill="*neutral_50",
         body_background_fill_dark="*neutral_950",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 try:
-    import spaces
+    import spaces  # pyright: ignore[reportMissingImports] - only Spaces have it
 except ImportError:
     spaces = None
 

@@ -102,7 +102,7 @@ def build(demo: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, send: gr.Button, synthesi
     with gr.Column(elem_classes="boxed"):
         gr.Markdown("All versions under one zoom", elem_classes="section-title")
         grid = ZoomGrid(Panes(), elem_id="restore_grid", min_width=320)
-    results = Results(*shown, grid)
+    results = Results(**shown, grid=grid)
     gallery = _gallery()
     _wire_photos(session, controls, results)
     _wire_comparison(session, controls, results)
@@ -144,7 +144,7 @@ def _controls() -> Controls:
         return Controls(photo, clean, examples, networks, side, go, *_own(), about)
 
 
-def _own() -> tuple[Any, ...]:
+def _own() -> tuple[gr.File, gr.Button]:
     with gr.Accordion("Add your own checkpoint", open=False, elem_id="restore_own_box"):
         gr.Markdown(
             "Published NAFNet and PromptIR files, networks trained here (`config.json` together with "
@@ -160,7 +160,8 @@ def _own() -> tuple[Any, ...]:
     return files, add
 
 
-def _results() -> tuple[Any, ...]:
+def _results() -> dict[str, Any]:
+    """The parts of `Results` by name, all but the grid, which spans both sides."""
     with gr.Row(elem_classes="boxed bar", equal_height=True):
         status = StatusLine(
             say("Add a photo or pick an example."), elem_id="restore_status", scale=1, min_width=180
@@ -186,7 +187,10 @@ def _results() -> tuple[Any, ...]:
         "are shown here as JPEG; the files are exact.",
         elem_classes="hint",
     )
-    return status, stop, swipe, left, right, numbers, wanted, suffix, render, file
+    return {
+        **{"status": status, "stop": stop, "swipe": swipe, "left": left, "right": right},
+        **{"numbers": numbers, "wanted": wanted, "suffix": suffix, "render": render, "file": file},
+    }
 
 
 def _gallery() -> Gallery:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
+from gradio.components import Component
 
 from app import cancel, engines, grids, synthesis
 from app.examples import example_photos
@@ -70,14 +71,14 @@ class Controls:
     side: gr.Radio
     reset: gr.Button
 
-    def asked(self) -> list[gr.components.Component]:
+    def asked(self) -> list[Component]:
         """The inputs of every handler that runs an engine, in the order of `settings.read_job`."""
         return [
             *(self.degradation, self.mu, self.sigma, self.seed, self.caption, self.engine),
             *(self.steps, self.guidance, self.image_guidance),
         ]
 
-    def live(self) -> list[gr.components.Component]:
+    def live(self) -> list[Component]:
         return [*self.asked(), self.pad, self.side]
 
 
@@ -260,7 +261,7 @@ def _wire(demo: gr.Blocks, session: gr.State, controls: Controls, results: Resul
         "fn": synthesis.preview, "inputs": [session, controls.side, *controls.asked()], "outputs": view,
         **LIVE, **PREVIEW_LANE,
     }  # fmt: skip
-    gr.on([control.input for control in controls.live()], **preview)
+    gr.on([cast("Any", control).input for control in controls.live()], **preview)
     _wire_photo(session, controls, results, preview)
     _wire_choices(controls, preview)
     _wire_long(session, controls, results)

@@ -41,8 +41,8 @@ class MuSigmaPad(gr.HTML):
             **arguments,
         )
 
-    def preprocess(self, payload: Any) -> list[float] | None:
-        """Two finite numbers, or a sentence: what comes from a browser is never trusted."""
+    def preprocess(self, payload: Any) -> Any:
+        """Two finite numbers or None, or a sentence: what comes from a browser is never trusted."""
         if payload is None:
             return None
         try:
