@@ -278,3 +278,23 @@ def test_borders_cannot_be_seen_with_the_shipped_weights(label: Label, light: fl
     _, inside = steps(whole - image, tile, overlap, grid)
     assert added.max() <= inside.max()
     assert added.max() < 4 / 255
+
+
+def evening(height: int, width: int) -> Tensor:
+    """(3, height, width): a wide even sky over a low, darker foreground."""
+    down = torch.linspace(0, 1, height)[:, None].expand(height, width)
+    sky = torch.stack([0.55 + 0.3 * down, 0.68 + 0.2 * down, 0.85 + 0.05 * down])
+    return torch.where(down > 0.7, drawing(height, width, edges=0.3) / 2, sky)
+
+
+JUDGING_BY_THE_WHOLE = [label for label in available() if label.model in ("nafnet", "promptir")]
+
+
+@pytest.mark.parametrize("label", JUDGING_BY_THE_WHOLE, ids=lambda label: f"{label.model}-{label.training}")
+def test_a_wide_sky_is_judged_as_one_with_the_shipped_weights(label: Label) -> None:
+    """Were every tile judged by itself, a band of other light would cross the sky, however soft."""
+    net = load_restorer(label.model, WEIGHTS / f"{label.model}_{label.training}", torch.device("cpu"))
+    image = evening(480, 640)
+    whole = restore(net, image, tile=0)
+    assert (whole - image).abs().max() > 4 / 255, "the network must do something"
+    assert (restore(net, image, tile=256) - whole).abs().max() < 1 / 255
