@@ -18,7 +18,7 @@ from tests.train.drawn import draw_photo
 from train import gendeg, restore_experiment
 from train.common.errors import UsageError
 from train.common.pool import PairPool
-from train.experiment import data
+from train.experiment import data, report
 from train.experiment.config import EXISTING, ExperimentConfig, command_of, embedded, tiny
 from train.experiment.jobs import Run, all_runs
 from train.experiment.statistics import Results, mean_columns, summarise
@@ -123,6 +123,22 @@ def test_existing_data_and_tests_share_no_photo_and_differ_in_family(experiment:
         one, other = within.entry(k), left_out.entry(k)
         assert one["clean"].equal(other["clean"])
         assert not one["degraded"].equal(other["degraded"])
+
+
+@pytest.mark.parametrize(("every", "words"), [(1, "on all training photos."), (3, "on one of 3 training")])
+def test_existing_data_shows_as_many_photos_as_asked(
+    experiment: ExperimentConfig, monkeypatch: pytest.MonkeyPatch, every: int, words: str
+) -> None:
+    training, *_ = data.split_photos(experiment)
+    config, sources = replace(experiment, existing_every=every), {}
+    monkeypatch.setattr(data, "_pool", lambda _, name, source, __: sources.setdefault(name, source))
+    data.make_data(config)
+    assert sources["existing"].photos == training[::every]
+    facts = {"command": "", "generator": "", "generator_saw": "", "steps": 1, "hardware": ""}
+    runs = {run: [] for run in all_runs(config)}
+    assert words in report.markdown(config, Results([], runs), facts, figure=False)
+    with pytest.raises(UsageError, match="existing_every=0 must be at least 1"):
+        replace(experiment, existing_every=0)
 
 
 def test_groups_weigh_the_same_and_gains_are_paired() -> None:

@@ -37,6 +37,7 @@ class ExperimentConfig:
         pairs: of existing data, and of GenDS, each.
         scene: short side of the photos, and side of the pairs, in pixels.
         border: pixels cut off every photo's edge.
+        existing_every: existing data shows every so many-th training photo; 1 for all, as the generator gets.
         generated_alone: train on what the generator makes alone, too, not only on existing data and on both.
         scaling_model, scaling: network and numbers of synthetic pairs for the curve; 0 and `pairs` are there
             anyway.
@@ -63,6 +64,7 @@ class ExperimentConfig:
     pairs: int = 1200
     scene: int = 256
     border: int = 10
+    existing_every: int = 2
     generated_alone: bool = True
     scaling_model: Model = "swin"
     scaling: tuple[int, ...] = (150, 450)
@@ -89,6 +91,8 @@ class ExperimentConfig:
                 raise UsageError(f"{name}={count} must be from {kinds} to the {self.pairs} pairs")
         if self.scene < self.size:
             raise UsageError(f"scene={self.scene} is smaller than the crops of size={self.size}; enlarge it")
+        if self.existing_every < 1:
+            raise UsageError(f"existing_every={self.existing_every} must be at least 1, for all photos")
         if self.steps < 1 and self.minutes <= 0:
             raise UsageError(f"minutes={self.minutes} must be above 0, or give --steps")
 

@@ -1,6 +1,6 @@
 """What the experiment trains and tests on, made once and shared by all runs as memory-mapped pools.
 
-existing   one simulator family per degradation, on every second training photo
+existing   one simulator family per degradation, on every second training photo or as asked
 gends      the generator on all training photos
 held       a few held-out photos under the existing families, to watch the training
 within     held-out photos under the existing families
@@ -45,7 +45,9 @@ def make_data(config: ExperimentConfig) -> None:
     """Make what is missing."""
     training, tested, watched = split_photos(config)
     families = {kind: (name,) for kind, name in EXISTING.items()}
-    existing = SimulatedPairs(training[::2], config.scene, uniform=0.0, families=families)
+    existing = SimulatedPairs(
+        training[:: config.existing_every], config.scene, uniform=0.0, families=families
+    )
     _pool(config, "existing", existing, config.pairs)
     held = SimulatedPairs(watched, config.scene, uniform=0.0, families=families)
     _pool(config, "held", held, HELD_EACH * len(KINDS))

@@ -84,6 +84,12 @@ def hardware() -> str:
     return f"{platform.machine()}, {os.cpu_count()} CPU cores, torch {torch.__version__}"
 
 
+def _which(every: int) -> str:
+    """The photos that existing data shows."""
+    rare = {1: "all training photos.", 2: "every second training photo."}
+    return rare.get(every, f"one of {every} training photos.")
+
+
 def markdown(config: ExperimentConfig, results: Results, facts: Mapping[str, object], figure: bool) -> str:
     """The report for readers."""
     families = ", ".join(f"{kind.label} {name}" for kind, name in EXISTING.items())
@@ -95,7 +101,7 @@ def markdown(config: ExperimentConfig, results: Results, facts: Mapping[str, obj
         "number with its interval and its seeds is in `tables.csv`, every image in `images.csv`. Compare "
         "trends with the paper, not levels: it reports LPIPS and FID of far larger networks and data.",
         f"* Existing data: {config.pairs} simulated pairs of one family per degradation ({families}) on "
-        f"every second training photo. GenDeg only: {config.pairs} pairs of the generator on all training "
+        f"{_which(config.existing_every)} GenDeg only: {config.pairs} pairs of the generator on all training "
         "photos. GenDS: both.",
         f"* The generator, {facts['generator']}, was itself trained on: {facts['generator_saw']}",
         f"* Networks: {config.size_of_model} size, {facts['steps']} steps of {config.batch} crops of "
