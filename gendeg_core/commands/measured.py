@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -45,7 +46,9 @@ class Measured:
                 taken.append([_row(record) for record in stored["rows"]])
         if self.path.exists():
             kept = [self._head, *lines[: len(taken)]]
-            self.path.write_text("".join(f"{line}\n" for line in kept))
+            part = self.path.with_name(f".{self.path.name}.part")
+            part.write_text("".join(f"{line}\n" for line in kept))
+            os.replace(part, self.path)  # a kill here must not cost what is measured
         return taken
 
     def add(self, entry: PairEntry, rows: Sequence[ImageRow]) -> None:
