@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from gendeg_core.restore.padding import mirrored
 from gendeg_core.restore.promptir_blocks import (
     Downsample,
     PatchEmbedding,
@@ -98,7 +98,7 @@ class PromptIR(ModelMixin, ConfigMixin):
     def forward(self, image: Tensor) -> Tensor:
         """The restored image (B, 3, H, W) of one in [0, 1]; any size, not clamped."""
         height, width = image.shape[-2:]
-        padded = _pad(image)
+        padded = mirrored(image, MULTIPLE)
         x = self.patch_embed(padded.contiguous(memory_format=torch.channels_last))
         skip1 = self.encoder_level1(x)
         skip2 = self.encoder_level2(self.down1_2(skip1))
@@ -137,11 +137,3 @@ def _pointwise(inputs: int, outputs: int) -> nn.Conv2d:
 
 def _join(first: Tensor, second: Tensor) -> Tensor:
     return torch.cat([first, second], dim=1)
-
-
-def _pad(image: Tensor) -> Tensor:
-    """Mirrored at the right and at the bottom to a multiple of 8; edge pixels repeated where too small."""
-    height, width = image.shape[-2:]
-    right, bottom = -width % MULTIPLE, -height % MULTIPLE
-    mode = "reflect" if right < width and bottom < height else "replicate"
-    return F.pad(image, (0, right, 0, bottom), mode=mode)

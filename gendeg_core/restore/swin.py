@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+
+from gendeg_core.restore.padding import mirrored
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 MULTIPLE = 32  # the encoder's coarsest stage
@@ -80,7 +81,7 @@ class SwinRestorer(ModelMixin, ConfigMixin):
         # Windows that reach beyond the image are filled with zeros, and these change what is seen in all the
         # rest; mirrored photo does not. In training it costs too much; below one window there is no choice.
         whole = not self.training and min(height, width) >= self.grid
-        padded = _pad(image, self.grid if whole else MULTIPLE)
+        padded = mirrored(image, self.grid if whole else MULTIPLE)
         *skips, x = (feature.permute(0, 3, 1, 2) for feature in self.encoder((padded - self.mean) / self.std))
         for block in self.decoder:
             x = block(x)
@@ -118,11 +119,3 @@ def _decoder_block(inputs: int, outputs: int, negative_slope: float) -> nn.Seque
         nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
     activation = nn.LeakyReLU(negative_slope) if negative_slope else nn.ReLU()
     return nn.Sequential(mix, activation, grow, activation)
-
-
-def _pad(image: Tensor, multiple: int) -> Tensor:
-    """Mirrored at the right and at the bottom to a multiple; edge pixels repeated where too small."""
-    height, width = image.shape[-2:]
-    right, bottom = -width % multiple, -height % multiple
-    mode = "reflect" if right < width and bottom < height else "replicate"
-    return F.pad(image, (0, right, 0, bottom), mode=mode)
