@@ -51,7 +51,8 @@ class RestoreConfig(RunOptions):
         held: pool of pairs to watch the training with; empty for simulators on the held-out photos, or the
             training pairs themselves where there are no photos.
         held_pairs: how many of them.
-        loss: psnr (negative PSNR), bounded_psnr (that up to 40 dB) or l1.
+        loss: psnr (negative PSNR), bounded_psnr (that up to 40 dB), cautious (with SSIM, and harm counts
+            more than gain) or l1.
         warmup: share of the run in which the learning rate rises.
         horizon: where its cosine reaches final_rate, in lengths of the run.
         clip: bound on the norm of the gradient; 0 for none.
@@ -240,7 +241,7 @@ def main(config: RestoreConfig) -> None:
                 degraded, clean = (
                     as_images(batch[name], accelerator.device) for name in ("degraded", "clean")
                 )
-                loss = loss_of(model(degraded).float(), clean)
+                loss = loss_of(model(degraded).float(), clean, degraded)
                 accelerator.backward(loss)
                 if config.clip and accelerator.sync_gradients:
                     accelerator.clip_grad_norm_(model.parameters(), config.clip)

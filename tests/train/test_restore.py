@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from dataclasses import replace
@@ -18,7 +19,15 @@ from tests.train.test_resume import start_and_kill
 from train import restore
 from train.common.errors import UsageError
 from train.common.pool import PairPool
-from train.common.restoration import PAPER, bounded_psnr_loss, l1_loss, psnr_loss, rate_factor
+from train.common.restoration import (
+    HARM,
+    PAPER,
+    bounded_psnr_loss,
+    cautious_loss,
+    l1_loss,
+    psnr_loss,
+    rate_factor,
+)
 
 TIMED = {"images_per_second", "mfu"}
 
@@ -106,10 +115,29 @@ def test_pools_are_drawn_from_in_proportion(trained: restore.RestoreConfig) -> N
 def test_losses_by_hand() -> None:
     clean = torch.zeros(2, 3, 4, 4)
     restored = torch.stack([torch.full((3, 4, 4), 0.1), torch.full((3, 4, 4), 0.01)])
-    assert psnr_loss(restored, clean).item() == pytest.approx(-30, abs=1e-3)  # of 20 and 40 dB
-    assert bounded_psnr_loss(restored, clean).item() == pytest.approx(-(19.957 + 36.990) / 2, abs=1e-3)
-    assert bounded_psnr_loss(clean, clean).item() == pytest.approx(-40, abs=1e-5)
-    assert l1_loss(restored, clean).item() == pytest.approx(0.055)
+    assert psnr_loss(restored, clean, clean).item() == pytest.approx(-30, abs=1e-3)  # of 20 and 40 dB
+    bounded = bounded_psnr_loss(restored, clean, clean).item()
+    assert bounded == pytest.approx(-(19.957 + 36.990) / 2, abs=1e-3)
+    assert bounded_psnr_loss(clean, clean, restored).item() == pytest.approx(-40, abs=1e-5)
+    assert l1_loss(restored, clean, clean).item() == pytest.approx(0.055)
+
+
+def test_the_cautious_loss_by_hand() -> None:
+    """Of even grey images SSIM is (2xy + c) / (x² + y² + c) with c = 0.0001."""
+    clean, near, far = (torch.full((1, 3, 16, 16), value) for value in (0.5, 0.6, 0.8))
+    squared = {"near": 10 * math.log10(0.1**2 + 1e-4), "far": 10 * math.log10(0.3**2 + 1e-4)}
+    unlike = {
+        "near": 10 * math.log10(1 - 0.6001 / 0.6101 + 0.01),
+        "far": 10 * math.log10(1 - 0.8001 / 0.8901 + 0.01),
+    }
+    value = {name: squared[name] + unlike[name] / 2 for name in squared}
+    assert cautious_loss(near, clean, far).item() == pytest.approx(value["near"], abs=0.02)
+    harm = value["far"] - value["near"]
+    assert harm > 0
+    assert cautious_loss(far, clean, near).item() == pytest.approx(value["far"] + HARM * harm, abs=0.02)
+    both = [torch.cat(pair) for pair in ((near, far), (clean, clean), (far, near))]
+    alone = cautious_loss(near, clean, far) + cautious_loss(far, clean, near)
+    assert cautious_loss(*both).item() == pytest.approx(alone.item() / 2, abs=1e-4)
 
 
 def test_the_rate_rises_and_falls_as_asked() -> None:

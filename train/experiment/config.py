@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gendeg_core.types import Degradation
 from train.common.errors import UsageError
-from train.common.restoration import PAPER, Model
+from train.common.restoration import PAPER, Loss, Model
 
 # The simulator family of each degradation that existing data shows; all the others are left for the tests.
 EXISTING: dict[Degradation, str] = {
@@ -42,6 +42,7 @@ class ExperimentConfig:
         scaling_model, scaling: network and numbers of synthetic pairs for the curve; 0 and `pairs` are there
             anyway.
         size_of_model, size, batch: of the networks, of their crops in pixels, of a step.
+        loss: of all runs, see `train.restore`.
         minutes: of one core per run on average; the number of steps, the same for all, follows from a
             measurement. Or give `steps`.
         test_photos: held-out photos per degradation in the tests; test_size: side of the middle of a real
@@ -72,6 +73,7 @@ class ExperimentConfig:
     size_of_model: str = "embedded"
     size: int = 160
     batch: int = 4
+    loss: Loss = "bounded_psnr"
     minutes: float = 6.0
     steps: int = 0
     test_photos: int = 20

@@ -71,8 +71,9 @@ def run_config(config: ExperimentConfig, run: Run, steps: int) -> restore.Restor
     return replace(
         restore.embedded(run.model), output=config.output / "runs" / run.name, pools=tuple(pools),
         held=str(config.data / "held"), size_of_model=config.size_of_model, scene=config.scene,
-        size=config.size, batch=config.batch, steps=steps, seed=run.seed, workers=0, border=0,
-        save_every=max(steps // 8, 1), sample_every=max(steps // 4, 1), log_every=max(steps // 50, 1),
+        size=config.size, batch=config.batch, steps=steps, seed=run.seed, loss=config.loss,
+        workers=0, border=0, save_every=max(steps // 8, 1), sample_every=max(steps // 4, 1),
+        log_every=max(steps // 50, 1),
     )  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def seconds_per_step(config: ExperimentConfig, model: Model, repeats: int = 5) -
     times = []
     for _ in range(repeats + 1):
         start = time.process_time()
-        LOSSES["psnr"](network(images[0]), images[1]).backward()
+        LOSSES[config.loss](network(images[0]), images[1], images[0]).backward()
         optimiser.step()
         optimiser.zero_grad()
         times.append(time.process_time() - start)
