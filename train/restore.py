@@ -1,7 +1,7 @@
 """Train a restorer: NAFNet, PromptIR or the Swin network, on any mix of pairs.
 
     python -m train.restore --model nafnet --preset tiny --photos PHOTOS --output runs/nafnet
-    python -m train.restore --model swin --preset embedded --pairs GENDS --pairs rain=RAIN --output runs/swin
+    python -m train.restore --model swin --preset embedded --pairs GENDS rain=RAIN --output runs/swin
     accelerate launch -m train.restore --model promptir --preset paper --pairs GENDS --output runs/promptir
 
 Every source takes turns over its degradations. Run it again with the same options to continue after an

@@ -25,6 +25,7 @@ from train.common.options import RunOptions
 from train.common.pairs import MixedPairs, SimulatedPairs, StoredPairs
 from train.common.photos import list_photos, read_crop
 from train.common.pool import PairPool
+from train.common.presets import configuration
 
 # ------------------------------------------------------------------ photos
 
@@ -140,6 +141,19 @@ def test_pairs_are_named_on_the_command_line(photos: tuple[Path, Path], tmp_path
     source = pair_source(options)
     assert isinstance(source, MixedPairs)
     assert list(source.weights) == [6, 2]
+
+
+def test_an_option_that_is_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*arguments: str) -> RunOptions:
+        monkeypatch.setattr(sys, "argv", ["train", *arguments])
+        return configuration({"tiny": RunOptions}, "")
+
+    assert asked("--preset", "tiny", "--pairs", "a", "rain=b", "--seed", "1").pairs == ("a", "rain=b")
+    for again in (("--pairs", "b"), ("--pairs=b",)):
+        with pytest.raises(UsageError, match="--pairs is given twice; give it once"):
+            asked("--pairs", "a", *again)
+    with pytest.raises(UsageError, match="--log-every is given twice"):
+        asked("--log-every", "2", "--log_every", "3")
 
 
 # ------------------------------------------------------------------ processes
