@@ -241,6 +241,8 @@ def test_what_cannot_be_used_is_said_before_anything_is_measured(
         "must hold folders lq and gt" in told(start=tmp_path) if not pairs.is_relative_to(tmp_path) else True
     )
     assert "there are no weights in none" in told("--weights", "none")
+    twice = told("--weights", "existing", "gends", "existing")
+    assert "nafnet with nafnet_existing@1 is asked for twice; name each once" in twice
     assert "tile=5 is below 128" in told("--tile", "5")
     assert "unknown degradation 'fog'" in told("--degradation", "fog")
     assert "x.pth is not a file" in told("--lpips-trunk", tmp_path / "x.pth")

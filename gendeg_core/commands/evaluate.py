@@ -105,9 +105,19 @@ def _prepared(args: argparse.Namespace) -> tuple[PairReader, Metrics, list[Resto
         trunks = Trunks(args.lpips_trunk, args.inception_weights, args.download, str(pick_device()))
         metrics = load_metrics([name.strip() for name in names], trunks)
         restorers = [load_restorer(model, weights) for model in args.model for weights in args.weights]
+        _check_distinct(restorers)
     except (ValueError, OSError) as error:
         raise UsageError(one_line(error)) from error
     return pairs, metrics, restorers
+
+
+def _check_distinct(restorers: list[Restorer]) -> None:
+    """The table knows restorers by model and weights, so none may come twice."""
+    seen: set[tuple[str, str]] = set()
+    for restorer in restorers:
+        if (restorer.model, restorer.weights) in seen:
+            raise ValueError(f"{restorer.model} with {restorer.weights} is asked for twice; name each once")
+        seen.add((restorer.model, restorer.weights))
 
 
 def _settings(
