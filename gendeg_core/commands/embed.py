@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,21 +14,14 @@ from gendeg_core.types import Degradation
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gendeg_core.dataset.pairs import PairReader
     from gendeg_core.embed.loading import Embedder
+    from gendeg_core.embed.stored import Note
     from gendeg_core.embed.table import EmbeddingTable
 
 DESCRIPTION = """Embed photos, or the degraded images of stored pairs, with DA-CLIP and write a Parquet table
-with the columns path, content, degradation, predicted and score; pairs add mu, sigma and label."""
-
-
-@dataclass(frozen=True)
-class Note:
-    """What is known of an image."""
-
-    path: str
-    mu: float = float("nan")
-    sigma: float = float("nan")
-    label: str = ""
+with the columns path, content, degradation, predicted and score; pairs add mu, sigma, label, the clean photo
+and what was asked for."""
 
 
 def add_parser(commands: Any) -> None:
@@ -39,7 +31,7 @@ def add_parser(commands: Any) -> None:
     add("--output", metavar="FILE", type=Path, required=True, help="table to write, .parquet")
     add("--weights", metavar="PATH", type=Path, help="folder of weights, or a published DA-CLIP checkpoint")
     add("--set", metavar="NAME", help="name of this set in maps (default: the name of SRC)")
-    add("--dataset", metavar="NAME", help="data set that the images come from")
+    add("--dataset", metavar="NAME", help="data set that the images come from (default: what pairs say)")
     add("--limit", metavar="N", type=int, help="embed only the first N images")
     parser.set_defaults(run=run)
 
@@ -108,7 +100,7 @@ def source_items(
 
         reader = pairs_in(source)
         count = min(len(reader), limit or len(reader))
-        return count, _of_pairs(reader, count)
+        return count, _of_pairs(source, reader, count)
     photos = find_photos(source)[:limit]
     return len(photos), _of_photos(photos, failures)
 
@@ -140,6 +132,7 @@ def find_photos(source: Path) -> list[Path]:
 
 def _of_photos(photos: list[Path], failures: list[str]) -> Iterator[tuple[Tensor, Note]]:
     from gendeg_core.dataset.pairs import spelled
+    from gendeg_core.embed.stored import Note
     from gendeg_core.images import ImageError, read_photo
 
     for path in photos:
@@ -152,23 +145,30 @@ def _of_photos(photos: list[Path], failures: list[str]) -> Iterator[tuple[Tensor
         yield image, Note(str(path), label=kind or "")
 
 
-def _of_pairs(reader: Any, count: int) -> Iterator[tuple[Tensor, Note]]:
+def _of_pairs(source: Path, reader: PairReader, count: int) -> Iterator[tuple[Tensor, Note]]:
     import torch
 
+    from gendeg_core.dataset.readers import parquet_files
+    from gendeg_core.dataset.table_pairs import is_index
+    from gendeg_core.embed.stored import asked_in, note_of
+
+    tables = [source] if source.is_file() else sorted(source.glob("*.csv"))
+    tables = parquet_files(source) or [table for table in tables if is_index(table)]
+    asked = asked_in(tables, source if source.is_dir() else source.parent)
     for k in range(count):
         pair = reader[k]
         image = torch.from_numpy(pair["degraded"].copy()).permute(2, 0, 1).float() / 255
-        yield image, Note(pair["name"], pair["mu"], pair["sigma"], str(pair["degradation"]))
+        yield image, note_of(reader.entry(k), pair, asked)
 
 
 def embedded(
     items: Iterator[tuple[Tensor, Note]], count: int, embedder: Embedder, args: argparse.Namespace
 ) -> EmbeddingTable:
     """The table of all items, one image at a time, since their sizes differ."""
-    import numpy as np
     import torch
     from tqdm import tqdm
 
+    from gendeg_core.embed.stored import columns_of
     from gendeg_core.embed.table import EmbeddingTable
 
     notes: list[Note] = []
@@ -180,19 +180,17 @@ def embedded(
         notes.append(note)
     empty = torch.empty(0, embedder.dimensions)
     predicted, score = embedder.classify(torch.cat([*degradation, empty]))
-    named = {"set": args.set or args.source.resolve().name, "dataset": args.dataset}
+    columns = columns_of(notes) | {"set": [args.set or args.source.resolve().name] * len(notes)}
+    if args.dataset:
+        columns["dataset"] = [args.dataset] * len(notes)
     return EmbeddingTable(
-        path=[note.path for note in notes],
         content=torch.cat([*content, empty]).numpy(),
         degradation=torch.cat([*degradation, empty]).numpy(),
         predicted=[str(kind) for kind in predicted],
         score=score.numpy(),
-        mu=np.array([note.mu for note in notes]),
-        sigma=np.array([note.sigma for note in notes]),
-        label=[note.label for note in notes],
         weights=embedder.weights,
         source=str(args.source),
-        **{column: [name] * len(notes) for column, name in named.items() if name},
+        **columns,
     )
 
 

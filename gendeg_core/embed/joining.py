@@ -24,7 +24,7 @@ class JoinedTable:
     """The rows of some tables one below the other; all optional columns are there.
 
     Args:
-        table: unknown numbers are nan, unknown names empty; a table without sets is one set.
+        table: unknown numbers are nan, seeds -1, names empty; a table without sets is one set.
         sources: per row, the folder or file that its path refers to.
     """
 
@@ -43,8 +43,13 @@ class JoinedTable:
 
     @property
     def photos(self) -> list[str]:
-        """The clean photo behind each row, as far as names tell: versions of one photo share its name."""
-        return [PurePath(path.partition("|")[0]).stem for path in self.table.path]
+        """The clean photo behind each row: versions of one photo share its name.
+
+        Where a table does not tell it, the row's own name stands for it, as far as that goes.
+        """
+        cleans = self.table.clean or [""] * len(self.table)
+        named = [clean or path.partition("|")[0] for clean, path in zip(cleans, self.table.path, strict=True)]
+        return [PurePath(name).stem for name in named]
 
 
 def join_tables(tables: Sequence[EmbeddingTable], names: Sequence[str]) -> JoinedTable:
@@ -73,11 +78,10 @@ def join_tables(tables: Sequence[EmbeddingTable], names: Sequence[str]) -> Joine
         degradation=np.concatenate([table.degradation for table in parts]),
         predicted=[said for table in parts for said in table.predicted],
         score=np.concatenate([table.score for table in parts]),
-        mu=np.concatenate([_numbers(table.mu, len(table)) for table in parts]),
-        sigma=np.concatenate([_numbers(table.sigma, len(table)) for table in parts]),
         set=[named or name for table, name in filled for named in table.set or [""] * len(table)],
-        dataset=[text for table in parts for text in table.dataset or [""] * len(table)],
-        label=[text for table in parts for text in table.label or [""] * len(table)],
+        seed=np.concatenate([np.full(len(t), -1) if t.seed is None else t.seed for t in parts]),
+        **{name: np.concatenate([_numbers(table, name) for table in parts]) for name in _KNOWN_NUMBERS},
+        **{name: [text for table in parts for text in _texts(table, name)] for name in _KNOWN_NAMES},
         weights=first.weights,
         source="; ".join(dict.fromkeys(table.source for table in parts if table.source)),
     )
@@ -107,7 +111,14 @@ def write_map(path: Path, joined: JoinedTable, points: Points, *, column: str, s
 
 _NAMES = ("predicted", "set", "dataset", "label")
 _NUMBERS = ("score", "mu", "sigma")
+_KNOWN_NAMES = ("dataset", "label", "engine", "caption", "clean", "restored")
+_KNOWN_NUMBERS = ("mu", "sigma", "mu_asked", "sigma_asked")
 
 
-def _numbers(values: NDArray[np.float64] | None, count: int) -> NDArray[np.float64]:
-    return np.full(count, np.nan) if values is None else np.asarray(values, dtype=np.float64)
+def _texts(table: EmbeddingTable, name: str) -> Sequence[str]:
+    return getattr(table, name) or [""] * len(table)
+
+
+def _numbers(table: EmbeddingTable, name: str) -> NDArray[np.float64]:
+    values = getattr(table, name)
+    return np.full(len(table), np.nan) if values is None else np.asarray(values, dtype=np.float64)

@@ -29,6 +29,10 @@ class EmbeddingTable:
         set: which set the image belongs to, such as "existing" or "GenDS".
         dataset: data set it comes from.
         label: the true degradation; empty where unknown.
+        mu_asked, sigma_asked, seed, engine: how it was made; nan, -1 or empty where unknown.
+        caption: what the clean photo shows.
+        clean: the clean photo behind it, which versions of one photo share; empty where unknown.
+        restored: name of a restored version.
         weights: identity of the weights that made the embeddings.
         source: folder or file that `path` refers to.
     """
@@ -43,6 +47,13 @@ class EmbeddingTable:
     set: Sequence[str] | None = None
     dataset: Sequence[str] | None = None
     label: Sequence[str] | None = None
+    mu_asked: NDArray[np.float64] | None = None
+    sigma_asked: NDArray[np.float64] | None = None
+    seed: NDArray[np.int64] | None = None
+    engine: Sequence[str] | None = None
+    caption: Sequence[str] | None = None
+    clean: Sequence[str] | None = None
+    restored: Sequence[str] | None = None
     weights: str = ""
     source: str = ""
 
@@ -94,7 +105,7 @@ def read_table(path: Path) -> EmbeddingTable:
     )
 
 
-def _arrow(values: Sequence[str] | NDArray[np.floating]) -> pa.Array:
+def _arrow(values: Sequence[str] | NDArray[np.number]) -> pa.Array:
     if not isinstance(values, np.ndarray):
         return pa.array(values, pa.string())
     if values.ndim == 1:
@@ -103,10 +114,12 @@ def _arrow(values: Sequence[str] | NDArray[np.floating]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
 
-def _column(stored: pa.ChunkedArray) -> list[str] | NDArray[np.floating]:
+def _column(stored: pa.ChunkedArray) -> list[str] | NDArray[np.number]:
     column = stored.combine_chunks()
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return column.fill_null("").to_pylist()
     if pa.types.is_floating(column.type):
         return column.to_numpy(zero_copy_only=False)
+    if pa.types.is_integer(column.type):
+        return column.fill_null(-1).to_numpy(zero_copy_only=False)
     return np.stack(column.to_numpy(zero_copy_only=False)) if len(column) else np.empty((0, 0), np.float32)

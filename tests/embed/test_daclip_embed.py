@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -15,7 +16,7 @@ from gendeg_core.embed.loading import load_embedder
 from gendeg_core.embed.table import EmbeddingTable, read_table, write_table
 from gendeg_core.images import read_photo
 from gendeg_core.types import Degradation
-from tests.dataset.stored import pixels, shard_row
+from tests.dataset.stored import pixels, shard_row, write_shards
 from tests.embed.tiny_daclip import tiny_weights
 
 
@@ -75,6 +76,41 @@ def test_shards_bring_their_numbers(tmp_path: Path, weights: Path):
     assert set(table.dataset or []) == {"ours"}
 
 
+def test_shards_bring_what_was_asked_for(tmp_path: Path, weights: Path):
+    shards = write_shards(tmp_path / "set", (3, 2))
+    assert embed(shards, "--output", tmp_path / "e.parquet", "--weights", weights) == 0
+    table = read_table(tmp_path / "e.parquet")
+    np.testing.assert_array_equal(table.mu_asked, [0.1] * 5)
+    np.testing.assert_array_equal(table.sigma_asked, [0.05] * 5)
+    np.testing.assert_array_equal(table.seed, np.arange(5))
+    assert table.engine == ["simulator"] * 5
+    assert table.dataset == ["RESIDE"] * 5
+    assert table.caption == [f"scene {k}" for k in range(5)]
+    assert table.clean == [f"photo {k}.png" for k in range(5)]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_an_index_brings_what_was_asked_for(tmp_path: Path, weights: Path, kind: str):
+    for name in ("lq/1_a.png", "lq/1_b.png", "gt/1.png"):
+        save(tmp_path / "set" / name, 1)
+    common = {"target_path": "gt/1.png", "degradation": "haze", "dataset": "REVIDE"}
+    rows = [
+        common | {"image_path": "lq/1_a.png", "mu": 0.25, "sampled_dataset": "RESIDE"},
+        common | {"image_path": "lq/1_b.png", "mu": None, "sampled_dataset": None},
+    ]
+    index = pa.Table.from_pylist(rows)
+    if kind == "csv":
+        pa.csv.write_csv(index, tmp_path / "set" / "index.csv")
+    else:
+        pq.write_table(index, tmp_path / "set" / "index.parquet")
+    assert embed(tmp_path / "set", "--output", tmp_path / "e.parquet", "--weights", weights) == 0
+    table = read_table(tmp_path / "e.parquet")
+    np.testing.assert_array_equal(table.mu_asked, [0.25, np.nan])
+    np.testing.assert_array_equal(table.seed, [-1, -1])
+    assert table.dataset == ["RESIDE", "REVIDE"]
+    assert table.clean == [str(tmp_path / "set" / "gt" / "1.png")] * 2
+
+
 def test_lq_of_pair_folders_is_embedded(tmp_path: Path, weights: Path):
     degraded = save(tmp_path / "rain" / "lq" / "a.png", 1)
     save(tmp_path / "rain" / "gt" / "a.png", 1)
@@ -83,6 +119,7 @@ def test_lq_of_pair_folders_is_embedded(tmp_path: Path, weights: Path):
     assert list(table.path) == [str(degraded)]
     assert table.label == ["rain"]
     np.testing.assert_allclose(table.mu, 0, atol=1e-9)  # both files are the same
+    assert table.clean == [str(tmp_path / "rain" / "gt" / "a.png")]
 
 
 def test_a_bad_photo_is_told_and_skipped(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]):

@@ -186,6 +186,35 @@ def test_versions_of_a_photo_share_its_name():
         join_tables([], [])
 
 
+def test_the_clean_photo_tells_versions_where_names_do_not():
+    """Versions whose names differ, one table beside another that knows less."""
+    from dataclasses import replace
+
+    versions = replace(table(6), path=[f"12_0.{k}.png" for k in range(6)], clean=["gt/12.png"] * 6)
+    joined = join_tables([versions, replace(table(3), path=["12.jpg", "13.jpg", "14.jpg"])], ["a", "b"])
+    assert joined.photos == ["12"] * 7 + ["13", "14"]
+
+
+def test_versions_of_a_clean_photo_stay_on_one_side_of_the_split():
+    """Embeddings that tell the photo alone, whose mu is its own: read out if a version is known, else not."""
+    from dataclasses import replace
+
+    from gendeg_core.embed.numbers import numbers_of
+
+    rng = np.random.default_rng(0)
+    photos = np.repeat(np.arange(40), 6)
+    rows = (np.eye(40)[photos] + 0.01 * rng.normal(0, 1, (240, 40))).astype(np.float32)
+    drawn = replace(
+        table(240),
+        path=[f"square{photo}_version{k}" for k, photo in enumerate(photos)],
+        degradation=rows,
+        mu=rng.random(40)[photos],
+    )
+    told = replace(drawn, clean=[f"square{photo}_clean" for photo in photos])
+    probes = [numbers_of(join_tables([one], ["drawn"]), rows).mu for one in (drawn, told)]
+    assert [probe is not None and probe.r2 > 0.5 for probe in probes] == [True, False]
+
+
 def test_a_figure_shows_each_point_in_the_colour_of_its_name():
     points = np.array([[0.0, 0], [10, 0], [0, 10], [10, 10]] * 20)
     names = ["a", "b", "c", ""] * 20
