@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,9 @@ from gendeg_core.commands import UsageError, one_line
 from gendeg_core.types import Degradation
 
 if TYPE_CHECKING:
+    from gendeg_core.dataset.captions import CaptionProgress
     from gendeg_core.dataset.plan import Plan
     from gendeg_core.dataset.run import RunProgress, ShardBuilder
-    from gendeg_core.types import Progress
 
 DESCRIPTION = "Make a data set of clean and degraded photos."
 ITEM_FIELDS = (
@@ -61,6 +61,13 @@ def _add_run(steps: Any) -> None:
     add("--weights", metavar="DIR", type=Path, help="weights instead of the shipped ones")
     add("--steps", metavar="N", type=int, help="sampling steps of the gendeg engine")
     add("--photos", metavar="DIR", type=Path, help="where the photos are now, if they have moved")
+    add(
+        "--mu-limits",
+        metavar="NAME=LEAST:MOST",
+        nargs="+",
+        default=[],
+        help="of the filter, as haze=0.02:0.5",
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--workers", metavar="N", type=int, help="processes (default: one per GPU or core)")
     where.add_argument("--ray", metavar="ADDRESS", help="run on this Ray cluster (auto, HOST:PORT, local)")
@@ -130,6 +137,9 @@ def run_plan_step(args: argparse.Namespace) -> int:
         raise UsageError(one_line(error)) from error
     skipped = f" ({len(photos) - len(kept)} marked unsuitable)" if len(kept) < len(photos) else ""
     _say(f"{args.output}: {table.num_rows} items from {len(kept)} photos{skipped}")
+    bare = [photo for photo in kept if not _listed(photo, captions)] if args.captions is not None else []
+    if bare:
+        _say(f"{args.captions} has no caption for {len(bare)} of them, such as {bare[0]}; check its names")
     return 0
 
 
@@ -148,7 +158,7 @@ def _captions(path: Path | None) -> tuple[dict[str, str], Mapping[str, Sequence[
     return captions, own_degradations(path), unsuitable_photos(path)
 
 
-def _listed(photo: str, names: set[str]) -> bool:
+def _listed(photo: str, names: Collection[str]) -> bool:
     return photo in names or photo.rpartition("/")[2] in names
 
 
@@ -187,6 +197,7 @@ def _kept(progress: RunProgress | None) -> str:
 
 def _prepared_run(args: argparse.Namespace) -> tuple[Plan, ShardBuilder]:
     from gendeg_core.dataset.engines import EngineOptions
+    from gendeg_core.dataset.filters import parse_mu_limits
     from gendeg_core.dataset.plan import PlanError, parse_engines, read_plan
     from gendeg_core.dataset.run import Plan, ShardBuilder
     from gendeg_core.synthesize import Sampling
@@ -198,6 +209,7 @@ def _prepared_run(args: argparse.Namespace) -> tuple[Plan, ShardBuilder]:
         if args.photos is not None:
             plan = Plan(replace(plan.settings, photos=str(args.photos.resolve())), plan.table)
         sampling = Sampling(steps=args.steps)
+        mu_limits = parse_mu_limits(args.mu_limits)
     except (PlanError, ValueError) as error:
         raise UsageError(str(error)) from error
     if "gendeg" not in parse_engines(plan.settings.engine) and (args.weights or args.steps):
@@ -207,7 +219,7 @@ def _prepared_run(args: argparse.Namespace) -> tuple[Plan, ShardBuilder]:
     if args.weights is not None and not args.weights.is_dir():
         raise UsageError(f"there are no weights in {args.weights}; give a folder with converted weights")
     weights = None if args.weights is None else str(args.weights)
-    return plan, ShardBuilder(str(args.output), EngineOptions(weights, sampling))
+    return plan, ShardBuilder(str(args.output), EngineOptions(weights, sampling), mu_limits=mu_limits)
 
 
 def _shown(run: Iterator[RunProgress]) -> Iterator[RunProgress]:
@@ -280,7 +292,7 @@ def run_caption_step(args: argparse.Namespace) -> int:
 
     from gendeg_core.dataset.captions import caption_folder
 
-    progress: Progress | None = None
+    progress: CaptionProgress | None = None
     try:
         with tqdm(total=0, disable=not sys.stderr.isatty(), unit=" photos", leave=False) as bar:
             for progress in caption_folder(args.photos, args.output, args.model, args.batch, args.device):
@@ -293,7 +305,10 @@ def run_caption_step(args: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         raise UsageError(one_line(error)) from error
     sys.stdout.write(f"{args.output}\n")
-    return 0
+    unreadable = progress.unreadable.values() if progress is not None else ()
+    for sentence in unreadable:
+        _say(sentence)
+    return 1 if unreadable else 0
 
 
 def _print_json(values: dict[str, Any]) -> None:

@@ -138,6 +138,7 @@ def _facts(numbers: AuditNumbers) -> str:
     settings = [
         (f"plan: {name.replace('_', ' ')}", escape(_plain(value)))
         for name, value in asdict(numbers.plan.settings).items()
+        if name != "photos"  # the report may be published
     ]
     return _table(("", ""), [*made_with, *settings], numeric=False)
 

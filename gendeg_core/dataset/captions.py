@@ -10,13 +10,14 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
 from gendeg_core.dataset.pairs import spelled
-from gendeg_core.types import Degradation, Progress, phrases
+from gendeg_core.types import Degradation, phrases
 
 DEFAULT_MODEL = "Salesforce/blip2-opt-2.7b"
 # The hash comes last: a line cut short by a kill is told by a short hash.
@@ -24,6 +25,15 @@ _COLUMNS: tuple[str, ...] = ("file", "caption", "suitable", "reason", "model", "
 _HASH_LENGTH = 32
 
 Describe = Callable[[list[Image.Image]], list[str]]
+
+
+@dataclass(frozen=True)
+class CaptionProgress:
+    """`done` of `total` photos, and for those of them that cannot be read, a sentence that says why."""
+
+    done: int
+    total: int
+    unreadable: Mapping[str, str]
 
 
 def without_phrase(caption: str) -> str:
@@ -106,11 +116,11 @@ def _by_trailing_part(values: dict[str, str]) -> dict[str, str]:
 
 def caption_folder(
     photos: Path, output: Path, model: str | None = None, batch: int = 8, device: str | None = None
-) -> Iterator[Progress]:
+) -> Iterator[CaptionProgress]:
     """Caption every photo below `photos` into the CSV `output`; continues a run that was stopped.
 
-    A photo whose content was captioned before by the same model is not described again, whatever its name.
-    Corrections made by hand in the columns caption, suitable and reason stay; captions by another model go.
+    A photo whose content was captioned before is not described again, whatever its name. Corrections made by
+    hand in the columns caption, suitable and reason stay. A photo that cannot be read is passed over.
 
     Args:
         model: a folder or a Hub name that transformers opens as an image-to-text model; None means BLIP-2.
@@ -118,7 +128,7 @@ def caption_folder(
         device: for example cpu or cuda:0; None takes what there is.
 
     Raises:
-        ValueError: no photo is found, a photo cannot be read, or `output` is a caption file from elsewhere.
+        ValueError: no photo is found, or `output` is a caption file from elsewhere or by another model.
         OSError: the model cannot be opened.
     """
     from gendeg_core.dataset.captioner import Captioner
@@ -136,29 +146,35 @@ def caption_folder(
 
 def write_captions(
     photos: Path, output: Path, model: str, describe: Describe, batch: int = 8
-) -> Iterator[Progress]:
+) -> Iterator[CaptionProgress]:
     """`caption_folder` with any function from images to captions in the place of the model."""
     if batch < 1:
         raise ValueError(f"batch={batch} is below 1; give at least 1")
     from gendeg_core.dataset.plan import list_photos
 
-    names = {name: photos / name for name in list_photos(photos)}
-    kept = {row["hash"]: row for row in _finished_rows(output) if row["model"] == model}
+    names = list_photos(photos)
+    kept = {row["hash"]: row for row in _finished_rows(output, model)}
     # What a kill left behind is put in order first; new rows can then be appended.
     _rewrite(output, list(kept.values()))
     hashes: dict[str, str] = {}
-    waiting: dict[str, Path] = {}
-    for done, (name, path) in enumerate(names.items(), 1):
-        hashes[name] = photo_hash(path.read_bytes())
-        if hashes[name] not in kept:
-            waiting[hashes[name]] = path
+    unreadable: dict[str, str] = {}
+    waiting: dict[str, tuple[str, Image.Image]] = {}
+    for done, name in enumerate(names, 1):
+        try:
+            content = (photos / name).read_bytes()
+            key = photo_hash(content)
+            if key not in kept and key not in waiting:
+                waiting[key] = name, _image(photos / name)
+            hashes[name] = key
+        except (ValueError, OSError) as error:  # ImageError, a sentence
+            unreadable[name] = f"{name} cannot be read: {error}"
         if len(waiting) >= batch or (waiting and done == len(names)):
-            rows = _describe(waiting, photos, model, describe)
+            rows = _describe(waiting, model, describe)
             _append(output, rows)
             kept |= {row["hash"]: row for row in rows}
             waiting = {}
-        yield Progress(done, len(names))
-    _rewrite(output, [kept[hashes[name]] | {"file": name} for name in names])
+        yield CaptionProgress(done, len(names), unreadable)
+    _rewrite(output, [kept[key] | {"file": name} for name, key in hashes.items()])
 
 
 def photo_hash(content: bytes) -> str:
@@ -166,22 +182,27 @@ def photo_hash(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=_HASH_LENGTH // 2).hexdigest()
 
 
-def _describe(waiting: dict[str, Path], photos: Path, model: str, describe: Describe) -> list[dict[str, str]]:
+def _image(path: Path) -> Image.Image:
     from gendeg_core.images import read_photo
     from gendeg_core.statistics import to_uint8
 
-    images = [Image.fromarray(to_uint8(read_photo(path).pixels)) for path in waiting.values()]
-    captions = describe(images)
-    if len(captions) != len(images):
-        raise ValueError(f"the model {model} gave {len(captions)} captions for {len(images)} photos")
+    return Image.fromarray(to_uint8(read_photo(path).pixels))
+
+
+def _describe(
+    waiting: dict[str, tuple[str, Image.Image]], model: str, describe: Describe
+) -> list[dict[str, str]]:
+    captions = describe([image for _, image in waiting.values()])
+    if len(captions) != len(waiting):
+        raise ValueError(f"the model {model} gave {len(captions)} captions for {len(waiting)} photos")
     return [
-        dict(zip(_COLUMNS, (path.relative_to(photos).as_posix(), caption, "1", "", model, key), strict=True))
-        for (key, path), caption in zip(waiting.items(), captions, strict=True)
+        dict(zip(_COLUMNS, (name, caption, "1", "", model, key), strict=True))
+        for (key, (name, _)), caption in zip(waiting.items(), captions, strict=True)
     ]
 
 
-def _finished_rows(output: Path) -> list[dict[str, str]]:
-    """Rows of an earlier run, without one that a kill cut short."""
+def _finished_rows(output: Path, model: str) -> list[dict[str, str]]:
+    """Rows of an earlier run of the same model, without one that a kill cut short."""
     if not output.exists() or output.stat().st_size == 0:
         return []
     with output.open(newline="", encoding="utf-8", errors="replace") as file:
@@ -191,7 +212,14 @@ def _finished_rows(output: Path) -> list[dict[str, str]]:
                 f"{output} exists and was not written by this command; choose another output file, "
                 "or use it as it is where captions are read"
             )
-        return [row for row in table if len(row["hash"] or "") == _HASH_LENGTH]
+        rows = [row for row in table if len(row["hash"] or "") == _HASH_LENGTH]
+    others = sorted({row["model"] for row in rows} - {model})
+    if others:
+        raise ValueError(
+            f"{output} holds captions by the model {others[0]}, not {model}; name that one to go on, or "
+            "choose another output file"
+        )
+    return rows
 
 
 def _append(output: Path, rows: list[dict[str, str]]) -> None:

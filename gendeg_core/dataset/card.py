@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from gendeg_core.dataset.filters import limits
 from gendeg_core.dataset.plan import Plan
+from gendeg_core.types import Degradation
 
 _HEADER = """---
 pretty_name: Pairs of clean and degraded photos
@@ -37,8 +39,11 @@ from datasets import load_dataset
 pairs = load_dataset("PATH_OR_NAME", split="train").filter(lambda row: row["accepted"])
 ```
 
-| degradation | pairs planned |
-|---|---|
+The filter accepts these ranges; those of mu follow from the published histograms, and where `run.json` names
+mu limits, from there.
+
+| degradation | pairs planned | mu | edges agree | values clipped |
+|---|---|---|---|---|
 {counts}
 
 Settings: run seed {seed}, short side {size_pixels}, engine {engine}, {free}.
@@ -70,7 +75,7 @@ def data_card(plan: Plan) -> str:
     body = _BODY.format(
         pairs=f"{len(plan):,}",
         photos=f"{plan.photo_count:,}",
-        counts="\n".join(f"| {name} | {counts[name]:,} |" for name in settings.degradations),
+        counts="\n".join(_row(Degradation(name), counts[name]) for name in settings.degradations),
         seed=settings.seed,
         size_pixels=f"{settings.size} pixels" if settings.size else "as it was",
         engine=settings.engine,
@@ -78,3 +83,9 @@ def data_card(plan: Plan) -> str:
     )
     size = next((name for limit, name in _SIZES if len(plan) < limit), "1M<n<10M")
     return _HEADER.format(size=size) + body
+
+
+def _row(kind: Degradation, count: int) -> str:
+    may = limits(kind)
+    mu = f"{may.mu_least:.4f} to {may.mu_most:.4f}"
+    return f"| {kind} | {count:,} | {mu} | from {may.least_alignment:.2f} | to {may.most_clipped:.0%} |"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 # Modules and folders of gendeg_core; what only reads, shows or moves finished data is left out.
 _DECIDES = (
-    *("types.py", "seeds.py", "statistics.py", "synthesize.py", "nafnet_blocks.py"),
+    *("types.py", "seeds.py", "statistics.py", "synthesize.py", "nafnet_blocks.py", "tiles.py"),
     *("generate", "simulate", "images"),
-    *(f"dataset/{name}.py" for name in ("engines", "make", "shards", "schema", "filters", "alignment")),
+    *(f"dataset/{name}.py" for name in ("engines", "make", "plan", "shards", "schema", "filters")),
 )
-_LIBRARIES = ("torch", "diffusers", "pillow", "opencv-python-headless", "pyarrow")
+_LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow", "opencv-python-headless", "pyarrow")
 
 
 @functools.cache
@@ -24,8 +24,7 @@ def code_version() -> str:
     for name in _DECIDES:
         place = root / name
         for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            if file.is_file():
-                digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+            digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
     libraries = " ".join(f"{name} {_release(name)}" for name in _LIBRARIES)
     return f"{_release('gendeg-studio')}+{digest.hexdigest()} {libraries}"
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,13 +99,43 @@ def limits(degradation: Degradation) -> Limits:
     )
 
 
-def judge(target: Tensor, degraded: Tensor, degradation: Degradation, mu_obtained: float) -> Verdict:
+MuLimits = Mapping[str, tuple[float, float]]  # degradation to the least and the most mu, both allowed
+
+
+def parse_mu_limits(words: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """Limits of mu of one's own from words like haze=0.02:0.5.
+
+    Raises:
+        ValueError: a word is not of that form, names no degradation, or its ends do not lie within 0 to 1.
+    """
+    found = {}
+    for word in words:
+        name, _, ends = word.partition("=")
+        kind = Degradation.parse(name)
+        try:
+            least, most = (float(end) for end in ends.split(":"))
+        except ValueError:
+            raise ValueError(f"{word!r} is no limit of mu; write it like {kind}=0.02:0.5") from None
+        if not 0 <= least < most <= 1:
+            raise ValueError(f"the limits of mu in {word!r} must rise and lie within 0 to 1")
+        found[kind.value] = (least, most)
+    return found
+
+
+def judge(
+    target: Tensor,
+    degraded: Tensor,
+    degradation: Degradation,
+    mu_obtained: float,
+    mu_limits: MuLimits | None = None,
+) -> Verdict:
     """The verdict on one pair; when several checks fail, the first of `REASONS` is the reason.
 
     Args:
         target: what a restorer should return, (3, H, W) in [0, 1].
         degraded: the same shape and range.
         mu_obtained: measured mean of the degradation map.
+        mu_limits: those of one's own, in the place of those of `limits`.
 
     Raises:
         ValueError: the images differ in shape, or a value is not finite.
@@ -119,13 +150,15 @@ def judge(target: Tensor, degraded: Tensor, degradation: Degradation, mu_obtaine
     changed = changed_share(target, degraded)
     clipped = clipped_share(target, degraded)
     alignment = edge_alignment(target, degraded)
-    reason = _reason(degradation, mu_obtained, changed, clipped, alignment)
+    may = limits(degradation)
+    if mu_limits is not None and degradation in mu_limits:
+        least, most = mu_limits[degradation]
+        may = replace(may, mu_least=least, mu_most=most)
+    reason = _reason(may, degradation.label, mu_obtained, changed, clipped, alignment)
     return Verdict(not reason, reason, alignment, clipped)
 
 
-def _reason(degradation: Degradation, mu: float, changed: float, clipped: float, alignment: float) -> str:
-    may = limits(degradation)
-    name = degradation.label
+def _reason(may: Limits, name: str, mu: float, changed: float, clipped: float, alignment: float) -> str:
     if changed <= COPY:
         return f"duplicate: {changed:.3%} of the pixels changed visibly, not more than {COPY:.1%}"
     if mu < may.mu_least:

@@ -5,6 +5,8 @@ Whatever is killed, the next run goes on with the shards that have no marker. Tw
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import os
 import platform
@@ -16,13 +18,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from gendeg_core.dataset.captions import photo_hash
 from gendeg_core.dataset.card import data_card
 from gendeg_core.dataset.engines import EngineOptions, Load, load_engines
+from gendeg_core.dataset.filters import MuLimits
 from gendeg_core.dataset.make import Judge, Maker, default_judge
 from gendeg_core.dataset.plan import Plan, PlanError, PlanSettings, read_plan, write_plan
-from gendeg_core.dataset.shards import Marker, PhotoDone, shard_steps, shards_done, write_json
+from gendeg_core.dataset.shards import Marker, PhotoDone, shard_rows, shard_steps, shards_done, write_json
 from gendeg_core.images import ImageError
 from gendeg_core.images.opening import check_decodes
+from gendeg_core.images.write import write_atomically
 
 PLAN, RUN, LOCK = "plan.parquet", "run.json", ".lock"
 # One thread per worker: sums come out the same however many workers share the machine.
@@ -81,12 +86,14 @@ class ShardBuilder:
         output: folder of the data set, with its plan.
         options: how the engines are loaded.
         device: for example cuda:1 or cpu; None for the best there is.
+        mu_limits: of the filter, in the place of the published ones.
         load, judge: replaced in tests.
     """
 
     output: str
     options: EngineOptions = EngineOptions()
     device: str | None = None
+    mu_limits: MuLimits = field(default_factory=dict)
     load: Load = load_engines
     judge: Callable[[], Judge] = default_judge
 
@@ -113,8 +120,12 @@ class ShardBuilder:
         output = Path(self.output)
         plan = read_plan(output / PLAN)
         names = set(plan.table["engine"].unique().to_pylist())
-        maker = Maker(self.load(self.options, names, self.device), self.judge())
-        claim(output, maker.identity())
+        judge, identity = self.judge(), {}
+        if self.mu_limits:
+            judge = functools.partial(judge, mu_limits=self.mu_limits)
+            identity = {"mu limits": {name: list(ends) for name, ends in self.mu_limits.items()}}
+        maker = Maker(self.load(self.options, names, self.device), judge)
+        claim(output, maker.identity() | identity)
         log = _Log(output)
 
         def make(k: int) -> Iterator[Event]:
@@ -236,32 +247,49 @@ def prepare(plan: Plan, output: Path) -> None:
     """Make the folder of a data set, or check that it is this plan's.
 
     Raises:
-        PlanError: it holds something else.
+        PlanError: it holds something else, or was made of other photos.
     """
-    path = output / PLAN
-    if path.exists():
-        stored = read_plan(path)
-        if _without_place(stored.settings) != _without_place(plan.settings) or not stored.table.equals(
-            plan.table
-        ):
+    path, card = output / PLAN, output / "README.md"
+    stored = read_plan(path) if path.exists() else None
+    if stored is not None:
+        same = _without_place(stored.settings) == _without_place(plan.settings)
+        if not same or not stored.table.equals(plan.table):
             raise PlanError(f"{output} holds the data set of another plan; choose another folder")
-        if stored.settings.photos == plan.settings.photos:
-            return
-    elif output.is_dir() and any(entry.name != LOCK for entry in output.iterdir()):
+    elif output.is_dir() and any(entry.name != LOCK for entry in set(output.iterdir()) - _unfinished(output)):
         raise PlanError(f"{output} is in use by other files; choose an empty or new folder")
+    moved = stored is not None and stored.settings.photos != plan.settings.photos
+    if moved:
+        _check_photos(plan, output)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "README.md").write_text(data_card(plan), encoding="utf-8")
-    write_plan(path, plan.table)
+    if stored is None or moved:
+        write_plan(path, plan.table)
+    if moved or not card.exists():
+        write_atomically(card, data_card(plan).encode("utf-8"))
+
+
+def _check_photos(plan: Plan, output: Path) -> None:
+    """Compare a photo of every finished shard with the one of its name in the plan's folder."""
+    for k in shards_done(output):
+        for row in itertools.islice(shard_rows(output, k, ["photo", "photo_hash"]), 1):
+            path = Path(plan.settings.photos) / row["photo"]
+            if path.is_file() and photo_hash(path.read_bytes()) != row["photo_hash"]:
+                raise PlanError(
+                    f"{path} is not the photo that {output} was made of; name the folder with those photos"
+                )
 
 
 def remove_unfinished(output: Path) -> None:
     """Remove what killed workers left behind; only with the folder locked."""
-    for leftover in (*output.glob(".*.tmp"), *output.glob("*/.*.tmp")):
+    for leftover in _unfinished(output):
         leftover.unlink(missing_ok=True)
 
 
+def _unfinished(output: Path) -> set[Path]:
+    return {*output.glob(".*.tmp"), *output.glob("*/.*.tmp")}
+
+
 def _without_place(settings: PlanSettings) -> PlanSettings:
-    """The photos may have moved to another folder; their hashes stand in the rows."""
+    """The photos may have moved to another folder."""
     return replace(settings, photos="")
 
 

@@ -28,6 +28,7 @@ from gendeg_core.dataset.clock import MODEL, Clock
 from gendeg_core.dataset.make import Maker, degrade_rows, finish_rows, read_clean
 from gendeg_core.dataset.plan import Plan
 from gendeg_core.dataset.schema import SHARD_COLUMNS, shard_schema
+from gendeg_core.device import out_of_memory
 
 IMAGES = ("degraded.bytes", "target.bytes")
 _WAITING = 3  # photos made but not yet stored; a bound on memory
@@ -181,8 +182,11 @@ class _Photo:
     def read(self) -> None:
         try:
             self.clean = read_clean(self.plan, self.name, self.clock)
-        except ValueError as error:  # ImageError, a sentence
-            self.reason = str(error)
+        except (ValueError, OSError) as error:  # ImageError, a sentence
+            # The data set may be published: its photos' folder stays private.
+            self.reason = str(error).replace(f"{Path(self.plan.settings.photos)}{os.sep}", "")
+        except (MemoryError, RuntimeError) as error:
+            self.reason = self._too_large(error)
 
     def degrade(self) -> None:
         if self.reason:
@@ -191,6 +195,14 @@ class _Photo:
             self.results = degrade_rows(self.rows, self.clean, self.maker, self.engines)
         except ValueError as error:  # a picture with NaN, for example
             self.reason = f"{self.name} cannot be degraded: {error}"
+        except (MemoryError, RuntimeError) as error:
+            self.reason = self._too_large(error)
+
+    def _too_large(self, error: MemoryError | RuntimeError) -> str:
+        """The reason of an error that is this photo's; any other one would meet the next photo, too."""
+        if out_of_memory(error):
+            return f"{self.name} takes more memory than there is; reduce it or leave it out"
+        raise RuntimeError(f"{self.name} stopped the run: {error}") from error
 
     def finish(self) -> list[dict[str, Any]]:
         if self.reason:

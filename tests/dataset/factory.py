@@ -61,6 +61,10 @@ class FailingEngine(PaintEngine):
     def _paint(self, clean: torch.Tensor, request: DegradationRequest) -> DegradationResult:
         if request.caption == "trouble":
             raise ValueError("the picture holds NaN")
+        if request.caption == "memory":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if request.caption == "fault":
+            raise RuntimeError("an illegal access")
         return super()._paint(clean, request)
 
 

@@ -280,8 +280,8 @@ def test_the_page_holds_everything_itself(tmp_path: Path) -> None:
     assert "1 items missing" in text
     assert "structure: edges agree by 0.100" in text
     assert "haze 4 0.0100 0.0050 0.9839 0.0077 0.0033" in text
-    assert "photos <here>" in text  # escaped in the source
-    assert "1 <2> (5 rows)" in text
+    assert "1 <2> (5 rows)" in text  # escaped in the source
+    assert "<here>" not in text, "the photos' folder is nobody's business"
     assert "asked mu 0.1000 sigma 0.0500" in text
 
 

@@ -10,14 +10,16 @@ import pytest
 from PIL import Image
 
 from gendeg_core.dataset.captions import (
+    CaptionProgress,
     caption_folder,
+    caption_rows,
     own_degradations,
     read_captions,
     unsuitable_photos,
     without_phrase,
     write_captions,
 )
-from gendeg_core.types import Degradation, Progress, prompt
+from gendeg_core.types import Degradation, prompt
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ class Recorder:
         return [f'a "{np.asarray(image).mean():.3f}", grey' for image in images]
 
 
-def finish(*args: object, **options: object) -> list[Progress]:
+def finish(*args: object, **options: object) -> list[CaptionProgress]:
     return list(write_captions(*args, **options))  # type: ignore[arg-type]
 
 
@@ -158,8 +160,31 @@ def test_a_finished_file_needs_no_model_and_keeps_corrections(photos: Path, tmp_
     captions = read_captions(output)
     assert "a0.png" not in captions
     assert "renamed.png" in captions
-    finish(photos, output, "another model", again := Recorder())
-    assert sum(again.sizes) == 6
+
+
+def test_captions_by_another_model_stay(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "captions.csv"
+    finish(photos, output, "model", Recorder())
+    before = output.read_bytes()
+    with pytest.raises(ValueError, match="captions by the model model, not another"):
+        finish(photos, output, "another", Recorder())
+    with pytest.raises(ValueError, match="captions by the model model"):
+        list(caption_folder(photos, output))  # BLIP-2 by default
+    assert output.read_bytes() == before
+
+
+def test_a_photo_that_cannot_be_read_is_passed_over_and_named(photos: Path, tmp_path: Path) -> None:
+    broken, output = photos / "a1.png", tmp_path / "captions.csv"
+    content = broken.read_bytes()
+    broken.write_bytes(content[:80])
+    last = finish(photos, output, "model", Recorder(), batch=4)[-1]
+    assert (last.done, last.total, list(last.unreadable)) == (7, 7, ["a1.png"])
+    assert "a1.png cannot be read" in last.unreadable["a1.png"]
+    assert set(caption_rows(output)) == {"a0.png", *(f"a{n}.png" for n in range(2, 6)), "b/copy.png"}
+    broken.write_bytes(content)
+    describe = Recorder()
+    assert not finish(photos, output, "model", describe)[-1].unreadable
+    assert describe.sizes == [1]
 
 
 def test_a_caption_file_from_elsewhere_is_never_overwritten(photos: Path, tmp_path: Path) -> None:

@@ -82,7 +82,9 @@ def test_captions_say_what_photos_show_already_and_which_to_leave_out(photos, tm
     captions = write_captions(tmp_path / "captions.csv", rows)
     plan = tmp_path / "plan.parquet"
     assert call("plan", photos, "--output", plan, "--captions", captions) == 0
-    assert "15 items from 3 photos (1 marked unsuitable)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "15 items from 3 photos (1 marked unsuitable)" in said
+    assert "no caption for 1 of them, such as photo 002.png" in said
     made = read_plan(plan).table.to_pylist()
     kinds = {
         p: {row["degradation"] for row in made if row["photo"] == p}
@@ -207,6 +209,7 @@ def group_lives(group: int) -> bool:
         (["plan", "photos", "--output", "p", "--engine", "magic"], "engine 'magic' is not understood"),
         (["plan", "photos", "--output", "p", "--per-image", "0"], "per_image=0 makes nothing"),
         (["plan", "photos", "--output", "p", "--captions", "missing.csv"], "there is no caption file"),
+        (["run", "plan", "--output", "o", "--mu-limits", "haze=0.1"], "no limit of mu"),
         (["run", "missing", "--output", "out"], "there is no plan missing"),
         (["run", "plan", "--output", "out", "--workers", "0"], "--workers 0 leaves nobody to work"),
         (["run", "plan", "--output", "out", "--steps", "0"], "steps=0 is outside 1 to 1000"),

@@ -17,6 +17,7 @@ from gendeg_core.dataset.filters import (
     edge_alignment,
     judge,
     limits,
+    parse_mu_limits,
 )
 from gendeg_core.simulate import simulate
 from gendeg_core.statistics import measure, published_histogram
@@ -177,3 +178,23 @@ def test_pairs_that_cannot_be_judged_are_named() -> None:
     for degraded, mu in ((broken, 0.1), (torch.rand(3, 8, 8), float("nan"))):
         with pytest.raises(ValueError, match="NaN"):
             judge(torch.rand(3, 8, 8), degraded, Degradation.HAZE, mu)
+
+
+# ------------------------------------------------------------------ limits of one's own
+
+
+def test_limits_of_ones_own_decide() -> None:
+    degraded = (clean() * 0.8 + 0.1).clamp(0, 1)
+    mu = measure(clean(), degraded)[0]
+    assert judge(clean(), degraded, Degradation.HAZE, mu).accepted
+    above = parse_mu_limits([f"haze={mu + 0.01:.4f}:0.9"])
+    assert judge(clean(), degraded, Degradation.HAZE, mu, above).word == "weak"
+    below = parse_mu_limits([f"haze=0:{mu - 0.01:.4f}", "rain=0.1:0.2"])
+    assert judge(clean(), degraded, Degradation.HAZE, mu, below).word == "strong"
+    assert judge(clean(), degraded, Degradation.HAZE, mu, parse_mu_limits(["rain=0.8:0.9"])).accepted
+
+
+@pytest.mark.parametrize("word", ["haze", "haze=0.1", "haze=a:b", "haze=0.5:0.1", "haze=-1:0.5", "fog=0:1"])
+def test_a_limit_that_is_none_is_refused(word: str) -> None:
+    with pytest.raises(ValueError, match=word.partition("=")[0]):
+        parse_mu_limits([word])

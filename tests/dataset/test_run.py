@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from gendeg_core.dataset.engines import EngineOptions
+from gendeg_core.dataset.make import default_judge
 from gendeg_core.dataset.plan import PlanError, PlanSettings, make_plan, write_plan
 from gendeg_core.dataset.run import RunError, RunProgress, run_plan
 from gendeg_core.dataset.shards import iterate_rows, shards_done
@@ -187,6 +189,28 @@ def test_a_photo_that_failed_is_made_when_it_can_be_read(tmp_path):
     assert read_status(tmp_path / "out").made == 24
 
 
+def test_a_photo_too_large_for_the_memory_fails_alone_and_a_fault_is_named(photos, tmp_path):
+    plan = small_plan(photos, {"photo 001.png": "memory"})
+    last = run_here(plan, tmp_path / "out", painter(load=load_failing))
+    assert list(last.failed) == ["photo 001.png"]
+    assert "takes more memory than there is" in last.failed["photo 001.png"]
+    assert read_status(tmp_path / "out").made == 48
+    plan = small_plan(photos, {"photo 001.png": "fault"})
+    with pytest.raises(RuntimeError, match=r"photo 001.png stopped the run: an illegal access"):
+        run_here(plan, tmp_path / "other", painter(load=load_failing))
+
+
+def test_limits_of_the_filter_belong_to_the_data_set(photos, tmp_path):
+    narrow = painter(judge=default_judge, mu_limits={"haze": (0.6, 0.7)})
+    *_, _some = zip(range(3), run_plan(small_plan(photos), tmp_path, narrow, workers=0), strict=False)
+    with pytest.raises(PlanError, match="begun with other mu limits"):
+        run_here(small_plan(photos), tmp_path, painter(judge=default_judge))
+    run_here(small_plan(photos), tmp_path, narrow)
+    reasons = [row["reason"] for row in iterate_rows(tmp_path) if row["degradation"] == "haze"]
+    assert all(reason.startswith(("weak", "duplicate")) for reason in reasons)
+    assert any("below 0.6000" in reason for reason in reasons)
+
+
 def test_what_does_not_belong_together_is_refused(photos, tmp_path):
     plan = small_plan(photos)
     run_here(plan, tmp_path)
@@ -220,6 +244,28 @@ def test_photos_may_move(photos, expected, tmp_path):
     moved = draw_photos(tmp_path / "moved", 9)
     run_here(replace(plan, settings=replace(plan.settings, photos=str(moved))), tmp_path / "out")
     assert shard_digests(tmp_path / "out") == expected
+
+
+def test_other_photos_of_the_same_names_are_refused(photos, tmp_path):
+    plan = small_plan(photos)
+    *_, _half = zip(range(14), run_plan(plan, tmp_path / "out", painter(), workers=0), strict=False)
+    shutil.copytree(photos, tmp_path / "others")
+    first, second, *_ = plan.table["photo"].unique().to_pylist()
+    shutil.copyfile(photos / second, tmp_path / "others" / first)
+    elsewhere = replace(plan, settings=replace(plan.settings, photos=str(tmp_path / "others")))
+    with pytest.raises(PlanError, match="is not the photo that"):
+        run_here(elsewhere, tmp_path / "out")
+    assert run_here(plan, tmp_path / "out").done == 54
+
+
+def test_a_kill_before_the_plan_is_stored_leaves_a_usable_folder(photos, expected, tmp_path):
+    (tmp_path / ".plan.parquet.1.tmp").write_bytes(b"half")
+    run_here(small_plan(photos), tmp_path)
+    (tmp_path / "README.md").unlink()
+    run_here(small_plan(photos), tmp_path)
+    assert (tmp_path / "README.md").is_file()
+    assert shard_digests(tmp_path) == expected
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_two_runs_never_share_a_folder(photos, tmp_path):
