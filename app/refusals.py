@@ -11,7 +11,13 @@ from typing import Any, TypeVar
 import gradio as gr
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-EXPECTED = (ValueError, OSError, MemoryError)
+
+
+def expected(error: Exception) -> bool:
+    """Whether an error is a refusal, or memory that was too short, which torch calls a RuntimeError."""
+    from gendeg_core.device import out_of_memory
+
+    return isinstance(error, (ValueError, OSError)) or out_of_memory(error)
 
 
 def sentence(error: BaseException) -> str:
@@ -20,7 +26,9 @@ def sentence(error: BaseException) -> str:
         return (
             "The server's disk is full, so the file was not written; nothing else was lost. Try again later."
         )
-    if isinstance(error, MemoryError):
+    from gendeg_core.device import out_of_memory
+
+    if out_of_memory(error):
         return "The server has not enough memory for this photo; choose a smaller one."
     text = str(error).strip() or type(error).__name__
     return text if text.endswith((".", "!", "?")) else f"{text}."
@@ -38,7 +46,9 @@ def in_sentences(handler: Handler) -> Handler:
         def steps(*arguments: Any, **named: Any) -> Iterator[Any]:
             try:
                 yield from handler(*arguments, **named)
-            except EXPECTED as error:
+            except Exception as error:
+                if not expected(error):
+                    raise
                 raise refusal(error) from error
 
         return steps  # pyright: ignore[reportReturnType]
@@ -47,7 +57,9 @@ def in_sentences(handler: Handler) -> Handler:
     def call(*arguments: Any, **named: Any) -> Any:
         try:
             return handler(*arguments, **named)
-        except EXPECTED as error:
+        except Exception as error:
+            if not expected(error):
+                raise
             raise refusal(error) from error
 
     return call  # pyright: ignore[reportReturnType]

@@ -19,7 +19,7 @@ import numpy as np
 from app import restorers
 from app.cancel import CancelledError, stoppable
 from app.pictures import browser_file
-from app.refusals import refusal, sentence
+from app.refusals import expected, refusal, sentence
 from app.restore_intake import opening
 from app.restore_session import CLEAN, INPUT, Comparison, RestoreSession, Version
 from app.restore_tables import numbers_table, panes_of
@@ -84,6 +84,27 @@ def compare_at_once(session: RestoreSession, keys: list[str], side: int) -> Iter
     yield from compare(session, keys, side)
 
 
+def measure_anew(session: RestoreSession, keys: list[str], side: int) -> Iterator[Page]:
+    """The clean version came or went: what is on the page is measured by it, without working once more."""
+    comparison = session.comparison
+    if comparison is None:
+        yield from compare_at_once(session, keys, side)
+        return
+    try:
+        yield Page(status=say("Measuring", 0))
+        measured = measured_anew(comparison, session.clean)
+    except Exception as error:
+        if expected(error):
+            yield Page(status=say(sentence(error)))
+            raise refusal(error) from error
+        raise
+    if session.comparison is not comparison:  # a new photo has come in
+        yield Page()
+        return
+    session.comparison = measured
+    yield _page(session, measured)._replace(status=say(_finished(measured)))
+
+
 def compare(session: RestoreSession, keys: Sequence[str] | None, side: int) -> Iterator[Page]:
     """Restore the photo with every chosen network; the page grows by one version per network."""
     ticket, wanted = session.take_ticket(), session.armed
@@ -92,7 +113,7 @@ def compare(session: RestoreSession, keys: Sequence[str] | None, side: int) -> I
         chosen = restorers.pick(keys, choices_of(session))
         yield Page(status=say("Reading the photo", 0))
         material = material_of(photo, session.clean, side, session.fresh_folder(ticket))
-        comparison = begin(photo, material, chosen)
+        comparison = begin(photo, material, side, chosen)
         session.comparison = comparison
         yield _page(session, comparison)._replace(file=gr.update(value=None, interactive=False))
         for number, choice in enumerate(chosen):
@@ -114,8 +135,11 @@ def compare(session: RestoreSession, keys: Sequence[str] | None, side: int) -> I
         yield _page(session, comparison)._replace(status=say(_finished(comparison)))
     except CancelledError:
         yield _cancelled(session)
-    except (ValueError, OSError, MemoryError) as error:
-        yield Page(status=say(sentence(error)))
+    except Exception as error:
+        if not expected(error):
+            yield _stopped(session, "Something went wrong on the server; the log has the details.")
+            raise
+        yield _stopped(session, sentence(error))
         raise refusal(error) from error
 
 
@@ -159,14 +183,28 @@ def read_again(path: Path) -> Photo:
     return read(path)
 
 
-def begin(photo: SessionPhoto, material: Material, chosen: list[restorers.Choice]) -> Comparison:
+def begin(
+    photo: SessionPhoto, material: Material, side: int, chosen: Sequence[restorers.Choice]
+) -> Comparison:
     """A comparison that holds the input, the clean version where it is known, and no network yet."""
     _, height, width = material.pixels.shape
     versions = [_version(INPUT, "Input", material.pixels, material)]
     if material.clean is not None:
         versions.append(_version(CLEAN, "Clean", material.clean, replace(material, clean=None)))
     titles = [choice.title for choice in chosen]
-    return Comparison(photo, (width, height), material.full, versions, titles)
+    return Comparison(photo, side, (width, height), material.full, versions, titles)
+
+
+def measured_anew(comparison: Comparison, clean: SessionPhoto | None) -> Comparison:
+    """What the networks made, measured against this clean version, or against none."""
+    folder = comparison.versions[0].samples.parent
+    material = material_of(comparison.photo, clean, comparison.side, folder)
+    measured = begin(comparison.photo, material, comparison.side, [])
+    for version in comparison.versions:
+        if version.seconds is not None:
+            psnr, ssim = _fidelity(version.pixels(), material)
+            measured.versions.append(replace(version, psnr=psnr, ssim=ssim))
+    return measured
 
 
 def restored_version(choice: restorers.Choice, restored: Restored, material: Material) -> Version:
@@ -187,9 +225,7 @@ def _version(key: str, title: str, pixels: Tensor, material: Material) -> Versio
     eight = to_uint8(pixels)
     path = material.folder / f"{key}.npy"
     np.save(path, eight if material.bits == 8 else sixteen_bit(pixels))
-    psnr = ssim = None
-    if material.clean is not None:
-        psnr, ssim = fidelity(pixels, material.clean)
+    psnr, ssim = _fidelity(pixels, material)
     return Version(key, title, (), path, browser_file(eight), appearance(pixels), psnr=psnr, ssim=ssim)
 
 
@@ -197,6 +233,10 @@ def sixteen_bit(pixels: Tensor) -> np.ndarray:
     """(3, H, W) in [0, 1] to 16-bit samples (H, W, 3)."""
     samples = pixels.permute(1, 2, 0).mul(65535).round().clamp(0, 65535)
     return samples.cpu().numpy().astype(np.uint16)
+
+
+def _fidelity(pixels: Tensor, material: Material) -> tuple[float | None, float | None]:
+    return (None, None) if material.clean is None else fidelity(pixels, material.clean)
 
 
 def fidelity(pixels: Tensor, clean: Tensor) -> tuple[float, float | None]:
@@ -279,6 +319,13 @@ def _cancelled(session: RestoreSession) -> Page:
         return Page(status=say("Cancelled before anything was restored."))
     done = sum(version.seconds is not None for version in comparison.versions)
     total = done + len(comparison.expected)
+    return _stopped(session, f"Cancelled after {done} of {total} networks; those that are finished stay.")
+
+
+def _stopped(session: RestoreSession, text: str) -> Page:
+    """Says `text`; the panes that wait for further networks go."""
+    comparison = session.comparison
+    if comparison is None or not comparison.expected:
+        return Page(status=say(text))
     comparison.expected = []
-    text = f"Cancelled after {done} of {total} networks; those that are finished stay."
     return _page(session, comparison)._replace(status=say(text))

@@ -14,6 +14,7 @@ from app.widgets.zoom_grid import PATCH_SIZES
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from gendeg_core.metrics.appearance import Appearance
 
@@ -50,6 +51,14 @@ class Version:
 
         return np.load(self.samples, mmap_mode="r")
 
+    def pixels(self) -> Tensor:
+        """(3, h, w) in [0, 1] that write back to exactly the same samples."""
+        import numpy as np
+        import torch
+
+        samples = self.open_samples()
+        return torch.from_numpy(samples.transpose(2, 0, 1) / np.float32(np.iinfo(samples.dtype).max))
+
 
 @dataclass
 class Comparison:
@@ -57,12 +66,14 @@ class Comparison:
 
     Args:
         photo: what was restored.
+        side: the short side that was asked for; 0 for the photo's own.
         size: width and height at which it was.
         full: whether that is the photo's own size.
         expected: titles of the networks still to come.
     """
 
     photo: SessionPhoto
+    side: int
     size: tuple[int, int]
     full: bool
     versions: list[Version]

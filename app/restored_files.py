@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
-import numpy as np
 
 from app import restorers
 from app.cancel import CancelledError, stoppable
-from app.refusals import in_sentences
+from app.refusals import expected, in_sentences, sentence
 from app.restoration import choices_of, fidelity, tiles_done
 from app.restore_session import RestoreSession, Version
 from app.session import SessionPhoto, photo_of, read
@@ -116,6 +115,10 @@ def full_size(session: RestoreSession, key: str | None, suffix: str) -> Iterator
                         yield gr.update(value=str(item.path), interactive=True), _ready(item.path, photo)
         except CancelledError:
             yield gr.update(value=None, interactive=False), say("Cancelled: no file was written.")
+        except Exception as error:
+            if expected(error):
+                yield gr.update(value=None, interactive=False), say(sentence(error))
+            raise
 
 
 def _write_version(
@@ -123,7 +126,7 @@ def _write_version(
 ) -> Generator[RestoredFile]:
     path = folder / file_name(photo.name, choice, suffix)
     record = record_of(choice, version)
-    write_photo(path, _as_pixels(version), like=read(photo.path), settings=record)
+    write_photo(path, version.pixels(), like=read(photo.path), settings=record)
     yield RestoredFile(path, record)
 
 
@@ -133,14 +136,6 @@ def _finished(session: RestoreSession, key: str) -> Version | None:
     if comparison is None or not comparison.full or comparison.photo is not session.photo:
         return None
     return comparison.version(key)
-
-
-def _as_pixels(version: Version) -> Any:
-    """(3, H, W) in [0, 1] that write back to exactly the same samples."""
-    import torch
-
-    samples = version.open_samples()
-    return torch.from_numpy(samples.transpose(2, 0, 1) / np.float32(np.iinfo(samples.dtype).max))
 
 
 def _where(title: str, size: tuple[int, int], progress: Progress, spent: float) -> dict[str, Any]:

@@ -95,8 +95,11 @@ def own_choice(path: Path) -> Choice:
     kind = MODEL_NAMES.get(restorer.model, restorer.model)
     badges = ("your checkpoint", kind, f"{parameters / 1e6:.1f} M parameters")
     about = "Your own checkpoint; nothing is known here of how it was trained."
-    title = "Your network" if path.is_dir() else f"Your file {path.name}"
-    return Choice(OWN, ANY, str(path), title, badges, about)
+    return Choice(OWN, ANY, str(path), _own_title(path), badges, about)
+
+
+def _own_title(path: Path) -> str:
+    return "Your network" if path.is_dir() else f"Your file {path.name}"
 
 
 def pick(keys: Sequence[str] | None, choices: Sequence[Choice]) -> list[Choice]:
@@ -154,9 +157,23 @@ def warm_up() -> None:
 
 
 def run(model: str, weights: str, image: Tensor, tile: int | None = None) -> Generator[Progress | Restored]:
-    """Restore `image` (3, H, W); closing the iterator cancels between two tiles."""
+    """Restore `image` (3, H, W); closing the iterator cancels between two tiles.
+
+    Raises:
+        ValueError: the network cannot be loaded, or one of a visitor's own fails on this image.
+    """
+    from gendeg_core.device import out_of_memory
+
     get_restorer(model, weights)  # in this process: on ZeroGPU the worker is a fork of it and inherits them
-    yield from _run_on_gpu(model, weights, image, tile)
+    try:
+        yield from _run_on_gpu(model, weights, image, tile)
+    except RuntimeError as error:
+        if model != ANY or out_of_memory(error):
+            raise
+        why = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"{_own_title(Path(weights))} cannot restore this photo; choose another network. It says: {why}"
+        ) from error
 
 
 @gpu_task(seconds=120)

@@ -106,7 +106,7 @@ def build(demo: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, send: gr.Button, synthesi
     gallery = _gallery()
     _wire_photos(session, controls, results)
     _wire_comparison(session, controls, results)
-    _wire_own(session, controls)
+    _wire_own(session, controls, results)
     _wire_gallery(session, results, gallery)
     _wire_send(session, controls, results, tabs, send, synthesized)
     tab.select(_fill_examples, None, controls.examples, **QUIET)
@@ -244,17 +244,15 @@ def _wire_photos(session: gr.State, controls: Controls, results: Results) -> Non
         restore_intake.take_clean, [session, controls.clean], intake, **live,
     )  # fmt: skip
     picked = controls.examples.select(_take_example, session, intake, **live)
-    for event in (taken, cleaned, picked):
-        _compare_after(event, session, controls, results)
+    for event in (taken, picked):
+        _work_after(event, restoration.compare_at_once, session, controls, results)
+    _work_after(cleaned, restoration.measure_anew, session, controls, results)
 
 
-def _compare_after(event: Any, session: gr.State, controls: Controls, results: Results) -> None:
-    """A photo has come in: what is small is restored at once."""
+def _work_after(event: Any, work: Any, session: gr.State, controls: Controls, results: Results) -> None:
+    """A photo has come in, or its clean version: `work` repaints the page."""
     armed = event.success(cancel.arm, session, results.status, queue=False, **QUIET)
-    armed.then(
-        restoration.compare_at_once, [session, controls.networks, controls.side], results.page(),
-        **QUIET, **LANE,
-    )  # fmt: skip
+    armed.then(work, [session, controls.networks, controls.side], results.page(), **QUIET, **LANE)
 
 
 def _wire_comparison(session: gr.State, controls: Controls, results: Results) -> None:
@@ -274,10 +272,11 @@ def _wire_comparison(session: gr.State, controls: Controls, results: Results) ->
     rendered.success(None, None, None, js=SAVE_SCRIPT % {"id": "restore_file"}, api_visibility="private")
 
 
-def _wire_own(session: gr.State, controls: Controls) -> None:
+def _wire_own(session: gr.State, controls: Controls, results: Results) -> None:
     controls.own_add.click(
         add_own, [session, controls.own_files, controls.networks],
-        [controls.networks, controls.about], trigger_mode="always_last", api_visibility="private",
+        [controls.networks, controls.about, results.status], trigger_mode="always_last",
+        api_visibility="private",
         show_progress="minimal", show_progress_on=controls.own_files,
     )  # fmt: skip
 
@@ -304,7 +303,7 @@ def _wire_send(
         send_from_synthesize, [session, synthesized],
         [results.status, controls.photo, controls.clean, tabs], **QUIET,
     )  # fmt: skip
-    _compare_after(sent, session, controls, results)
+    _work_after(sent, restoration.compare_at_once, session, controls, results)
 
 
 @in_sentences
@@ -327,13 +326,21 @@ def _fill_examples() -> Any:
 
 
 @in_sentences
-def add_own(session: RestoreSession, files: list[str] | None, chosen: list[str]) -> tuple[Any, Any]:
-    """A visitor's checkpoint becomes a further choice, ticked if there is room."""
+def add_own(session: RestoreSession, files: list[str] | None, chosen: list[str]) -> tuple[Any, Any, Any]:
+    """A visitor's checkpoint becomes a further choice, ticked; where there is no room, in place of the last.
+
+    Returns the networks to choose from, their cards and the status.
+    """
     session.own = restorers.own_choice(_checkpoint(session, [Path(file) for file in files or []]))
-    keys = [key for key in chosen or [] if key != restorers.OWN]
-    keys = [*keys, restorers.OWN] if len(keys) < restorers.MOST else keys
     choices = restoration.choices_of(session)
-    return gr.update(choices=_names(choices), value=keys), cards(choices)
+    ticked = [choice for choice in choices if choice.key in (chosen or []) and choice.key != restorers.OWN]
+    kept, left_out = ticked[: restorers.MOST - 1], ticked[restorers.MOST - 1 :]
+    text = f"{session.own.title} is ticked; press “Restore” to compare it."
+    if left_out:
+        names = " and ".join(choice.title for choice in left_out)
+        text += f" At most {restorers.MOST} can be, so that {names} no longer is."
+    keys = [*(choice.key for choice in kept), restorers.OWN]
+    return gr.update(choices=_names(choices), value=keys), cards(choices), say(text)
 
 
 def _checkpoint(session: RestoreSession, files: list[Path]) -> Path:

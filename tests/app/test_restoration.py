@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import gradio as gr
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from app import cancel, restoration, restore_intake, restored_files, restorers, synthesis
 from app.restore_examples import degraded_examples
@@ -54,6 +56,12 @@ def with_clean(session: RestoreSession, tmp_path: Path) -> None:
     brighter = scene().astype(int) + 9
     Image.fromarray(brighter.clip(0, 255).astype(np.uint8)).save(tmp_path / "clean.png")
     list(restore_intake.take_clean(session, str(tmp_path / "clean.png")))
+
+
+def told(steps: Iterator[Any], words: str, error: type[Exception] = gr.Error) -> Iterator[Any]:
+    """What a generator yields before it ends in an error with these words."""
+    with pytest.raises(error, match=words):
+        yield from steps
 
 
 def skipped(part: object) -> bool:
@@ -104,6 +112,33 @@ def test_with_the_clean_photo_metrics_are_shown(session: RestoreSession, tmp_pat
     assert f"<b>{best.psnr:.2f}</b>" in table
     assert page.grid.panes[-1].title == "Clean"
     assert f"{version.psnr:.2f} dB" in page.grid.panes[1].note
+
+
+@pytest.mark.parametrize("side", [512, restoration.FULL])
+def test_a_clean_version_that_comes_later_measures_what_is_there(
+    tmp_path: Path, slow: SlowNet, side: int
+) -> None:
+    session = RestoreSession()
+    session.photo = open_photo(write_scene(tmp_path / "wide.png", 1600, 700))
+    list(restoration.compare(session, ["nafnet_existing", "nafnet_gends"], side))
+    calls = slow.calls
+    Image.fromarray(scene(1600, 700) // 2 + 9).save(tmp_path / "clean.png")
+    list(restore_intake.take_clean(session, str(tmp_path / "clean.png")))
+    *_, page = restoration.measure_anew(session, KEYS, restoration.FULL)
+    assert slow.calls == calls
+    found = session.comparison
+    assert [pane.title for pane in page.grid.panes] == [
+        *("Input", "NAFNet, existing data", "NAFNet, existing + GenDS", "Clean")
+    ]
+    assert "PSNR (dB)" in page.numbers["value"]
+    list(restoration.compare(session, ["nafnet_existing", "nafnet_gends"], side))
+    for key in (INPUT, "nafnet_existing", "nafnet_gends"):
+        one, other = found.version(key), session.comparison.version(key)
+        assert (one.psnr, one.ssim) == (other.psnr, other.ssim)
+    list(restore_intake.take_clean(session, None))
+    *_, page = restoration.measure_anew(session, KEYS, side)
+    assert "brightness" in page.numbers["value"]
+    assert [pane.title for pane in page.grid.panes][-1] == "NAFNet, existing + GenDS"
 
 
 def test_without_it_facts_are_shown_and_no_winner(session: RestoreSession) -> None:
@@ -227,6 +262,59 @@ def test_a_cancel_stops_between_two_tiles(tmp_path: Path, slow: SlowNet, monkeyp
             calls = slow.calls
     assert told[-1].startswith("Cancelled after 0 of 1 networks")
     assert slow.calls <= calls + 1
+
+
+class FailingNet(SlowNet):
+    """Raises what it is given."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, images: Tensor) -> Tensor:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_too_little_memory_is_a_sentence_and_nothing_waits_for_ever(
+    session: RestoreSession, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    failing = SimpleNamespace(net=FailingNet(error), model="nafnet", weights="fails@0", label=None)
+    monkeypatch.setitem(restorers._loaded, ("nafnet", "gends"), failing)
+    pages = list(told(restoration.compare(session, KEYS, 512), "not enough memory for this photo"))
+    assert "not enough memory for this photo" in pages[-1].status["text"]
+    assert [pane.title for pane in pages[-1].grid.panes] == ["Input", "NAFNet, existing data"]
+    files = list(told(restored_files.full_size(session, "nafnet_gends", ".png"), "not enough memory"))
+    assert "not enough memory" in files[-1][1]["text"]
+
+
+def test_a_visitors_network_that_fails_is_named(
+    session: RestoreSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.own = restorers.Choice("own", restorers.ANY, "/secret/mine.pth", "Your file mine.pth", (), "")
+    failing = FailingNet(RuntimeError("shape '[1, 3]' is invalid\nat line 3"))
+    own = SimpleNamespace(net=failing, model="other", weights="mine@0", label=None)
+    monkeypatch.setitem(restorers._loaded, (restorers.ANY, "/secret/mine.pth"), own)
+    words = r"Your file mine\.pth cannot restore this photo.* It says: shape '\[1, 3\]' is invalid\."
+    *_, page = told(restoration.compare(session, [KEYS[0], "own"], 512), words)
+    assert len(page.grid.panes) == 2
+
+
+def test_an_error_of_ours_stays_loud_but_leaves_nothing_waiting(
+    session: RestoreSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = SimpleNamespace(net=FailingNet(RuntimeError("a bug")), model="nafnet", weights="", label=None)
+    monkeypatch.setitem(restorers._loaded, ("nafnet", "gends"), failing)
+    *_, page = told(restoration.compare(session, KEYS, 512), "a bug", RuntimeError)
+    assert len(page.grid.panes) == 2
+    assert "went wrong" in page.status["text"]
 
 
 def test_the_swipe_shows_any_two_versions(session: RestoreSession) -> None:

@@ -86,17 +86,21 @@ def test_a_config_with_its_weights_is_a_checkpoint_too(weights: Path) -> None:
     files = [
         weights / "nafnet_gends" / name for name in ("config.json", "diffusion_pytorch_model.safetensors")
     ]
-    networks, about = add_own(session, [str(file) for file in files], ["swin_gends"])
+    networks, about, status = add_own(session, [str(file) for file in files], ["swin_gends"])
     assert networks["value"] == ["swin_gends", "own"]
     assert session.own.badges[:2] == ("your checkpoint", "NAFNet")
     assert "nothing is known here of how it was trained" in about
+    assert status["text"] == "Your network is ticked; press “Restore” to compare it."
     with pytest.raises(gr.Error, match="drop the file first"):
         add_own(session, [], [])
 
 
-def test_a_seventh_network_is_offered_but_not_ticked(weights: Path) -> None:
-    file = weights / "nafnet_gends"
-    six = [f"n{k}" for k in range(6)]
-    networks, _ = add_own(RestoreSession(), [str(file)], six)
-    assert networks["value"] == six
+def test_a_seventh_network_takes_the_place_of_the_last_and_the_page_says_so(tmp_path: Path) -> None:
+    six = [(model, training) for model in restorers.MODEL_NAMES for training in restorers.TRAINING_NAMES]
+    with shipped(tmp_path / "weights", tuple(six)) as folder:
+        keys = [f"{model}_{training}" for model, training in six]
+        networks, _, status = add_own(RestoreSession(), [str(folder / "nafnet_gends")], keys)
+    assert networks["value"] == [*keys[:5], "own"]
     assert networks["choices"][-1][1] == "own"
+    assert "Your network is ticked" in status["text"]
+    assert "so that Swin, existing + GenDS no longer is" in status["text"]
