@@ -219,6 +219,17 @@ def test_markdown_says_what_the_weights_are(
     assert {"name", "degradation", "group", "tile", "seconds", "psnr"} <= set(lines[0])
 
 
+def test_plain_folders_are_measured_as_what_they_are_said_to_show(
+    tmp_path: Path, loaded: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(tmp_path / "mine", count=2)
+    asked = ["--pairs", tmp_path / "mine", "--output", tmp_path / "t.csv", "--model", "nafnet"]
+    asked += ["--metrics", "psnr"]
+    assert "name it: --degradation haze to evaluate" in usage_error(capsys, asked)
+    assert run(*asked, "--degradation", "low_light") == 0
+    assert {line["degradation"] for line in table(tmp_path / "t.csv")} == {"low_light"}
+
+
 def usage_error(capsys: pytest.CaptureFixture[str], arguments: Sequence[str | Path]) -> str:
     assert run(*arguments) == 2
     captured = capsys.readouterr()

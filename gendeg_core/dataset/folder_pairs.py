@@ -58,8 +58,8 @@ def degradation_of(folder: Path, root: Path) -> Degradation:
         if (kind := spelled(part)) is not None:
             return kind
     raise PairsError(
-        f"{folder} does not say which degradation its pairs show; name it, as in haze={folder}, "
-        "or put it into a folder named after the degradation"
+        f"{folder} does not say which degradation its pairs show; put it into a folder named after the "
+        f"degradation, or name it: --degradation haze to evaluate, --pairs haze={folder} to train"
     )
 
 
