@@ -8,13 +8,14 @@ again (SDEdit, Meng et al. 2022), over tiles blended at every step (MultiDiffusi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gendeg_core.generate.full_size import enlarge, pad_to_multiple, resize, size_of
 from gendeg_core.generate.matching import match_intensity
+from gendeg_core.generate.sampler import Sampler
 from gendeg_core.seeds import sample_seed, torch_generator
 from gendeg_core.tiles import Blend, doublings, tile_windows
 from gendeg_core.types import Degradation, DegradationRequest
@@ -34,9 +35,10 @@ def detail_shapes(
     return list(doublings(base, photo, pipeline.settings.detail_size))
 
 
-def detail_steps(pipeline: GenDegPipeline, steps: int) -> int:
-    """How many of the sampler's `steps` are run again at each size."""
-    return max(round(steps * pipeline.settings.detail_strength), 1)
+def detail_sampler(pipeline: GenDegPipeline, steps: int) -> Sampler:
+    """The sampler of one detail pass: the last few of `steps` steps."""
+    last = max(round(steps * pipeline.settings.detail_strength), 1)
+    return Sampler(pipeline.scheduler, steps, pipeline.device, last=last)
 
 
 @torch.no_grad()
@@ -58,17 +60,18 @@ def paint_detail(
     generator = torch_generator(sample_seed(request.seed, f"detail {height}x{width}"))
     noise = torch.randn(signal.shape, generator=generator).to(signal)
     branches = pipeline.branches([request], guidance)
-    timesteps = _last_timesteps(pipeline, guidance.steps)
-    latents = _add_noise(pipeline.scheduler, signal, noise, timesteps[:1])
+    sampler = detail_sampler(pipeline, guidance.steps)
+    latents = sampler.dissolve(signal, noise)
     fold = clean.shape[-1] // signal.shape[-1]
     windows = tile_windows(*size_of(signal), TILE // fold, OVERLAP // fold)
-    for t in timesteps:
+    for t in sampler.timesteps:
+        scaled = sampler.scale(latents, t)
         blend = Blend(latents[0], OVERLAP // fold)
         for rows, columns in windows:
             here = (..., rows, columns)
-            tile = pipeline.guided(latents[here], clean_latent[here], t, branches)
+            tile = pipeline.guided(scaled[here], clean_latent[here], t, branches)
             blend.add((rows, columns), tile[0])
-        latents = pipeline.scheduler_step(blend.result()[None], t, latents, [generator]).prev_sample
+        latents = sampler.step(blend.result()[None], t, latents, [generator]).prev_sample
         yield None
     yield ((pipeline.decode(latents)[0] + 1) / 2)[:, :height, :width].cpu()
 
@@ -93,19 +96,3 @@ def repaint(
         if pipeline.settings.match_intensity:
             painted = match_intensity(base, painted, request)
     yield base, painted
-
-
-def _last_timesteps(pipeline: GenDegPipeline, steps: int) -> Tensor:
-    """The sampler's last few timesteps, with the scheduler told to begin there."""
-    timesteps = pipeline.timesteps(steps)
-    order = getattr(pipeline.scheduler, "order", 1)
-    skipped = len(timesteps) - detail_steps(pipeline, steps) * order
-    if hasattr(pipeline.scheduler, "set_begin_index"):
-        pipeline.scheduler.set_begin_index(skipped)
-    return timesteps[skipped:]
-
-
-def _add_noise(scheduler: Any, signal: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
-    if hasattr(scheduler, "scale_noise"):  # flow matching
-        return scheduler.scale_noise(signal, timestep, noise)
-    return scheduler.add_noise(signal, noise, timestep)

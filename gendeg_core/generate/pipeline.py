@@ -8,23 +8,22 @@ the small shipped one, one of Stable Diffusion's size, the converted published c
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
 # diffusers finds a stored component's class only in modules that are already imported.
 from gendeg_core.generate.codec import PatchCodec  # noqa: F401
-from gendeg_core.generate.detail import detail_shapes, detail_steps, repaint
+from gendeg_core.generate.detail import detail_sampler, detail_shapes, repaint
 from gendeg_core.generate.full_size import base_shape, enlarge, pad_to_multiple, resize, size_of
 from gendeg_core.generate.intensity import IntensityProjection
 from gendeg_core.generate.matching import match_intensity
+from gendeg_core.generate.sampler import Sampler
 from gendeg_core.generate.structure import StructureCorrection
 from gendeg_core.generate.text_memory import TextMemory
 from gendeg_core.generate.unet import ConditionedUNet  # noqa: F401
@@ -190,16 +189,17 @@ class GenDegPipeline(DiffusionPipeline):
         branches = self.branches(requests, guidance)
         generators = [torch_generator(request.seed) for request in requests]
         latents = torch.stack([torch.randn(clean_latent.shape[1:], generator=g) for g in generators])
-        timesteps = self.timesteps(guidance.steps)
-        latents = latents.to(clean_latent) * getattr(self.scheduler, "init_noise_sigma", 1.0)
-        for index, t in enumerate(timesteps):
-            prediction = self.guided(latents, clean_latent, t, branches)
-            step = self.scheduler_step(prediction, t, latents, generators)
+        sampler = Sampler(self.scheduler, guidance.steps, self.device)
+        latents = sampler.start(latents.to(clean_latent))
+        for index, t in enumerate(sampler.timesteps, 1):
+            prediction = self.guided(sampler.scale(latents, t), clean_latent, t, branches)
+            step = sampler.step(prediction, t, latents, generators)
+            shown = None
+            if index == len(sampler.timesteps):
+                shown = step.prev_sample
+            elif previews:
+                shown = sampler.clean_estimate(step, prediction, t, latents)
             latents = step.prev_sample
-            last = index == len(timesteps) - 1
-            shown = getattr(step, "pred_original_sample", None) if previews else None
-            if last:
-                shown = latents
             yield None if shown is None else self.decode(shown)
 
     def guidance(
@@ -228,37 +228,15 @@ class GenDegPipeline(DiffusionPipeline):
         return [term for term in terms if term[0] != 0]
 
     def guided(
-        self, latents: Tensor, clean_latent: Tensor, t: Tensor, branches: list[tuple[float, Tensor, float]]
+        self, scaled: Tensor, clean_latent: Tensor, t: Tensor, branches: list[tuple[float, Tensor, float]]
     ) -> Tensor:
-        """The guided prediction for noisy latents; all branches go through the network as one batch."""
-        scaled = latents
-        if hasattr(self.scheduler, "scale_model_input"):
-            scaled = self.scheduler.scale_model_input(latents, t)
+        """The guided prediction for scaled noisy latents; all branches go through the network at once."""
         inputs = torch.cat([torch.cat([scaled, switch * clean_latent], 1) for _, _, switch in branches])
         contexts = torch.cat([context for _, context, _ in branches]).to(inputs.dtype)
         outputs = self.unet(inputs, t, encoder_hidden_states=contexts).sample.chunk(len(branches))
         return torch.stack([weight * out for (weight, _, _), out in zip(branches, outputs, strict=True)]).sum(
             0
         )
-
-    def scheduler_step(
-        self, prediction: Tensor, t: Tensor, latents: Tensor, generators: list[torch.Generator]
-    ) -> Any:
-        """One step of the scheduler; stochastic ones draw from each image's own generator."""
-        options = {"generator": generators} if _accepts(self.scheduler.step, "generator") else {}
-        return self.scheduler.step(prediction, t, latents, **options)
-
-    def timesteps(self, steps: int) -> Tensor:
-        """The timesteps of a run of `steps` steps, with the scheduler set to its start."""
-        flow = type(self.scheduler).__name__.startswith("FlowMatch")
-        if flow and _accepts(self.scheduler.set_timesteps, "sigmas"):
-            # Left alone, these schedulers spend their last step on noise of one part in a thousand.
-            self.scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps).tolist(), device=self.device)
-        else:
-            self.scheduler.set_timesteps(steps, device=self.device)
-        if getattr(self.scheduler, "begin_index", None) is not None:
-            self.scheduler.set_begin_index(0)
-        return self.scheduler.timesteps
 
     # ------------------------------------------------------------------ photos in, results out
 
@@ -290,7 +268,9 @@ class GenDegPipeline(DiffusionPipeline):
         _check_photos(cleans, requests)
         guidance = self.guidance(num_inference_steps, guidance_scale, image_guidance_scale)
         batches = self._batches(cleans, max_batch)
-        total = len(batches) * guidance.steps + len(cleans)
+        # A scheduler of second order calls the network more often than it has steps.
+        calls = len(Sampler(self.scheduler, guidance.steps, self.device).timesteps)
+        total = len(batches) * calls + len(cleans)
         for shape, members in batches:
             total += sum(self._detail_units(cleans[i], shape, requests[i], guidance) for i in members)
         done, results = 0, {}
@@ -302,8 +282,7 @@ class GenDegPipeline(DiffusionPipeline):
             painted = None
             asked = [requests[i] for i in members]
             for painted in self.sample(padded, asked, guidance, sources=sources, previews=previews):
-                # A scheduler of second order calls more than `steps` times; never report more than there is.
-                done = min(done + 1, total - 1)
+                done += 1
                 preview = None if painted is None else (painted[0, :, : shape[0], : shape[1]].cpu() + 1) / 2
                 yield Progress(done, total, preview if previews else None)
             assert painted is not None, "a sampler yields its result last"
@@ -312,7 +291,7 @@ class GenDegPipeline(DiffusionPipeline):
                 for item in self._finish(photo, one, requests[i], guidance):
                     if item is not None:
                         results[i] = item
-                    done = min(done + 1, total)
+                    done += 1
                     yield Progress(done, total)
         yield [results[i] for i in range(len(cleans))]
 
@@ -344,7 +323,7 @@ class GenDegPipeline(DiffusionPipeline):
         self, photo: Tensor, base: tuple[int, int], request: DegradationRequest, guidance: Guidance
     ) -> int:
         sizes = detail_shapes(self, size_of(photo), base, request.degradation)
-        return len(sizes) * detail_steps(self, guidance.steps)
+        return len(sizes) * len(detail_sampler(self, guidance.steps).timesteps)
 
     @torch.no_grad()
     def _finish(
@@ -407,10 +386,6 @@ def _distinct(photos: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
     places: dict[int, int] = {}
     sources = [places.setdefault(id(photo), len(places)) for photo in photos]
     return [photos[sources.index(k)] for k in range(len(places))], sources
-
-
-def _accepts(function: Any, name: str) -> bool:
-    return name in inspect.signature(function).parameters
 
 
 def _check_photos(cleans: Sequence[Tensor], requests: Sequence[DegradationRequest]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
+
 import diffusers
 import pytest
 import torch
 
+from gendeg_core.generate.detail import paint_detail
 from gendeg_core.generate.loading import load_pipeline
 from gendeg_core.generate.pipeline import GenDegPipeline, Guidance
 from gendeg_core.statistics import degradation_map, measure
@@ -116,7 +120,6 @@ def test_guidance_is_the_published_combination(small):
         full = prediction(small.context(asked), latent)
         image_only = prediction(small.null_context(), latent)
         null = prediction(small.null_context(), torch.zeros_like(latent))
-        small.timesteps(4)
         got = small.guided(noisy, latent, t, small.branches(asked, Guidance(4, 7.5, 1.5)))
     expected = null + 7.5 * (full - image_only) + 1.5 * (image_only - null)
     assert torch.allclose(got, expected, atol=1e-3 * float(expected.abs().max()))
@@ -190,6 +193,96 @@ def test_detail_passes_keep_seed_and_size_and_report_their_steps():
     haze = pipeline([clean], [request(Degradation.HAZE)])[0]
     same = shipped_kind(num_inference_steps=4)([clean], [request(Degradation.HAZE)])[0]
     assert torch.equal(haze.degraded, same.degraded)
+
+
+@pytest.mark.parametrize("kind", [shipped_kind, stable_diffusion_kind])
+def test_runs_at_the_same_time_paint_what_they_paint_one_after_the_other(kind):
+    pipeline = kind(detail_size=96, detail_strength=0.5)
+    clean, jobs = photo(96, 96), [(request(seed=1), 4), (request(seed=2), 7)]
+    alone = [pipeline([clean], [asked], num_inference_steps=steps)[0].degraded for asked, steps in jobs]
+
+    def run(job):
+        return pipeline.iterate([clean], [job[0]], num_inference_steps=job[1])
+
+    by_turns = list(zip_longest(*map(run, jobs)))  # a step of the one, a step of the other
+    with ThreadPoolExecutor(2) as threads:
+        in_threads = list(threads.map(lambda job: list(run(job)), jobs))
+    for k in range(2):
+        last = [items[k] for items in by_turns if items[k] is not None][-1]
+        assert torch.equal(last[0].degraded, alone[k])
+        assert torch.equal(in_threads[k][-1][0].degraded, alone[k])
+
+
+TARGET = 0.3  # what every latent is, as the network of `knowing` has it
+
+
+def knowing(pipeline: GenDegPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the network know the clean latents, and the codec leave latents as they are."""
+    config = pipeline.scheduler.config
+
+    def guided(scaled, _clean_latent, t, _branches):
+        if "prediction_type" not in config or config.prediction_type == "flow_prediction":
+            return (scaled - TARGET) / (t / 1000)
+        alpha_bar = pipeline.scheduler.alphas_cumprod[int(t)]
+        noise = (scaled - alpha_bar.sqrt() * TARGET) / (1 - alpha_bar).sqrt()
+        if config.prediction_type == "epsilon":
+            return noise
+        return alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * TARGET
+
+    monkeypatch.setattr(pipeline, "guided", guided)
+    monkeypatch.setattr(pipeline, "decode", lambda latents: latents)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheduler"),
+    [
+        (shipped_kind, "FlowMatchEulerDiscreteScheduler"),
+        (shipped_kind, "FlowMatchHeunDiscreteScheduler"),
+        (stable_diffusion_kind, "EulerDiscreteScheduler"),
+        (stable_diffusion_kind, "HeunDiscreteScheduler"),
+    ],
+)
+@pytest.mark.parametrize("strength", [0.25, 0.5, 1.0])
+def test_a_detail_pass_removes_all_the_noise_it_adds(kind, scheduler, strength, monkeypatch):
+    pipeline = kind(detail_strength=strength)
+    pipeline.scheduler = getattr(diffusers, scheduler)()
+    knowing(pipeline, monkeypatch)
+    passes = paint_detail(pipeline, photo(48, 48), photo(48, 48, 1), request(), pipeline.guidance(4))
+    *_, painted = passes
+    assert (painted - (TARGET + 1) / 2).abs().max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheduler", "options"),
+    [
+        (shipped_kind, "FlowMatchEulerDiscreteScheduler", {}),
+        (shipped_kind, "FlowMatchHeunDiscreteScheduler", {}),
+        (shipped_kind, "DPMSolverMultistepScheduler", FLOW),
+        (shipped_kind, "UniPCMultistepScheduler", FLOW),
+        (stable_diffusion_kind, "EulerAncestralDiscreteScheduler", {}),
+        (stable_diffusion_kind, "EulerAncestralDiscreteScheduler", {"prediction_type": "v_prediction"}),
+        (stable_diffusion_kind, "HeunDiscreteScheduler", {}),
+        (stable_diffusion_kind, "DDIMScheduler", {}),
+        (stable_diffusion_kind, "DPMSolverMultistepScheduler", {}),
+        (stable_diffusion_kind, "DPMSolverMultistepScheduler", {"prediction_type": "v_prediction"}),
+    ],
+)
+def test_every_step_previews_the_clean_latents(kind, scheduler, options, monkeypatch):
+    pipeline = kind()
+    pipeline.scheduler = getattr(diffusers, scheduler)(
+        **({"clip_sample": False} if scheduler == "DDIMScheduler" else {}), **options
+    )
+    knowing(pipeline, monkeypatch)
+    shown = list(pipeline.sample(photo(48, 48)[None], [request()], pipeline.guidance(4), previews=True))
+    assert len(shown) >= 4
+    for latents in shown:
+        assert (latents - TARGET).abs().max() < 0.05
+
+
+def test_previews_are_pictures_of_the_photos_size(small):
+    signs = list(small.iterate([photo(48, 50)], [request()], previews=True))[:3]
+    assert [sign.preview.shape for sign in signs] == [(3, 48, 50)] * 3
+    assert all(0 <= sign.preview.min() <= sign.preview.max() <= 1 for sign in signs)
 
 
 def test_matched_intensity_is_the_asked_one():
