@@ -338,9 +338,9 @@ class GenDegPipeline(DiffusionPipeline):
         height, width = base.shape[-2:]
         corrected = request.degradation in STRUCTURE_CORRECTED
         if corrected and self.structure is not None:
-            clean = (2 * source.padded[None] - 1).to(painted)
+            pair = torch.stack([(2 * source.padded - 1).to(painted), painted]).to(self.structure.dtype)
             with self.stage("structure"):
-                painted = self.structure(clean, painted[None])[0].clamp(-1, 1)
+                painted = self.structure(pair[:1], pair[1:])[0].float().clamp(-1, 1)
         reference = base
         if not corrected:  # the codec bends the scene; the target has to be bent the same way
             reference = source.round_trip()[:, :height, :width]

@@ -124,7 +124,7 @@ class ConditionedUNet(ModelMixin, ConfigMixin):
             time: (B,) noise level in [0, 1].
             context: (B, tokens, dim).
         """
-        condition = self.mix(self.time(sinusoids(time)) + self.context(context))
+        condition = self.mix(self.time(sinusoids(time).to(noisy)) + self.context(context))
         x = torch.cat([noisy, clean], 1).contiguous(memory_format=torch.channels_last)
         x, skips = self.conv_in(x), []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
@@ -155,7 +155,8 @@ class ConditionedUNet(ModelMixin, ConfigMixin):
             encoder_hidden_states: (B, tokens, dim).
         """
         noisy, clean = sample.chunk(2, 1)
-        time = torch.as_tensor(timestep, dtype=sample.dtype, device=sample.device).expand(len(sample)) / 1000
+        # In half precision neighbouring noise levels would be one and the same.
+        time = torch.as_tensor(timestep, dtype=torch.float32, device=sample.device).expand(len(sample)) / 1000
         signal = self.signal(noisy, clean, time, encoder_hidden_states)
-        velocity = (noisy - signal) / time.clamp(min=MIN_TIME)[:, None, None, None]
+        velocity = ((noisy - signal) / time.clamp(min=MIN_TIME)[:, None, None, None]).to(sample.dtype)
         return UNet2DConditionOutput(sample=velocity) if return_dict else (velocity,)

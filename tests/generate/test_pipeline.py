@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import zip_longest
 
 import diffusers
@@ -283,6 +284,17 @@ def test_previews_are_pictures_of_the_photos_size(small):
     signs = list(small.iterate([photo(48, 50)], [request()], previews=True))[:3]
     assert [sign.preview.shape for sign in signs] == [(3, 48, 50)] * 3
     assert all(0 <= sign.preview.min() <= sign.preview.max() <= 1 for sign in signs)
+
+
+@pytest.mark.parametrize("degradation", [Degradation.HAZE, Degradation.SNOW])
+@pytest.mark.parametrize("kind", [shipped_kind, partial(stable_diffusion_kind, structure=True)])
+def test_in_half_precision_it_paints_nearly_the_same(kind, degradation):
+    clean = photo(96, 96)
+    pipeline = kind(detail_size=96)
+    full = pipeline([clean], [request(degradation)])[0].degraded
+    half = pipeline.to(dtype=torch.bfloat16)([clean], [request(degradation)])[0].degraded
+    assert half.dtype == torch.float32
+    assert 0 < (half - full).abs().mean() < 0.02
 
 
 def test_matched_intensity_is_the_asked_one():
