@@ -19,8 +19,9 @@ from PIL import Image
 
 from app import embedders
 from app.cancel import CancelledError, stoppable
+from app.explore_opening import open_files
 from app.explore_session import Column, ExploreSession, ShownMap, Star, joined_sources
-from app.explore_sources import Source, open_files, shipped_source
+from app.explore_sources import Source, shipped_source
 from app.explore_views import COLUMNS, colour_values, numbers_table, painted, photo_card, star_card
 from app.map_cache import cache_folder
 from app.refusals import in_sentences, refusal, sentence
@@ -74,16 +75,22 @@ def open_data(
     perplexity: float | None,
     metric: str,
     seed: float,
+    name: str = "",
 ) -> Iterator[Page]:
-    """A map of tables, shards or photos; with `keep`, of what is on the map as well."""
+    """A map of tables, shards or photos; with `keep`, of what is on the map as well.
+
+    `name` is that of the sets that are embedded here; empty for the usual one.
+    """
     wanted = session.armed
     try:
         settings = read_map_settings(perplexity, metric, seed)
         chosen = read_column(column)
         before = session.shown.sources if keep and session.shown else ()
+        taken = {one for source in before for one in source.sets}
         sources: list[Source] = []
-        opening = stoppable(session, wanted, open_files([Path(file) for file in files or []], session.own))
-        for item in opening:
+        paths = [Path(file) for file in files or []]
+        opening = open_files(paths, session.own, name=name.strip(), taken=taken)
+        for item in stoppable(session, wanted, opening):
             if isinstance(item, list):
                 sources = item
             else:

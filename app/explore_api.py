@@ -11,8 +11,9 @@ import numpy as np
 
 from app import embedders, exploration
 from app.explore_files import write_file
+from app.explore_opening import open_files
 from app.explore_session import ExploreSession, ShownMap, joined_sources
-from app.explore_sources import Source, open_files
+from app.explore_sources import Source
 from app.explore_views import NEIGHBOURS
 from app.map_cache import cache_folder
 from app.refusals import in_sentences

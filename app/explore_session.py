@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from app.explore_sources import Source, Trio, within_limit
+from app.explore_pictures import Trio
+from app.explore_sources import Source, within_limit
 from gendeg_core.embed.joining import JoinedTable, join_tables
 from gendeg_core.embed.projection import MapSettings, PlacedMap, Points
 
@@ -72,12 +73,11 @@ class ShownMap:
         return getattr(self.joined.table, self.column)
 
     def pictures(self, row: int, *, whole: bool) -> Trio:
-        source, inside = self._place(row)
-        return source.pictures(inside, whole=whole)
-
-    def facts(self, row: int) -> dict[str, object]:
-        source, inside = self._place(row)
-        return {name: value for name, value in source.facts[inside].items() if value not in (None, "")}
+        for source in self.sources:
+            if row < len(source.table):
+                return source.pictures(row, whole=whole)
+            row -= len(source.table)
+        raise IndexError(row)
 
     def nearest(
         self, embedding: NDArray[np.float32], count: int, without: int = -1
@@ -90,13 +90,6 @@ class ShownMap:
     def place(self, embeddings: NDArray[np.float32]) -> Points:
         """Where further embeddings, (M, D), fall: (M, 2)."""
         return self._placed.place(embeddings)
-
-    def _place(self, row: int) -> tuple[Source, int]:
-        for source in self.sources:
-            if row < len(source.table):
-                return source, row
-            row -= len(source.table)
-        raise IndexError(row)
 
     @cached_property
     def _directions(self) -> NDArray[np.float32]:

@@ -10,8 +10,9 @@ from typing import Any, get_args
 import numpy as np
 from PIL import Image
 
+from app.explore_pictures import as_jpeg
 from app.explore_session import Column, ExploreSession, ShownMap, Star
-from app.explore_sources import as_jpeg, short_name
+from app.explore_sources import short_name
 from app.widgets.scatter import scatter_value
 from gendeg_core.embed.numbers import Numbers
 from gendeg_core.embed.overlap import MEANINGS
@@ -101,21 +102,21 @@ def star_card(shown: ShownMap, star: Star) -> dict[str, Any]:
 
 def record_of(shown: ShownMap, row: int) -> list[list[str]]:
     """Names and values of what is known of a point."""
-    table, facts = shown.joined.table, shown.facts(row)
+    table = shown.joined.table
     label = (table.label or [])[row] or "unknown"
     rows = [
         ["degradation", label.replace("_", " ")],
         ["predicted", f"{table.predicted[row].replace('_', ' ')}, {float(table.score[row]):.2f}"],
     ]
     for name in ("mu", "sigma"):
-        asked, obtained = facts.get(f"{name}_asked"), float(np.asarray(getattr(table, name))[row])
-        parts = [f"asked {asked:.3f}"] if isinstance(asked, float) else []
-        parts += [f"obtained {obtained:.3f}"] if math.isfinite(obtained) else []
+        values = {"asked": getattr(table, f"{name}_asked"), "obtained": getattr(table, name)}
+        parts = [f"{word} {column[row]:.3f}" for word, column in values.items() if math.isfinite(column[row])]
         if parts:
             rows.append([name, ", ".join(parts)])
-    rows += [[name, str(facts[name])] for name in ("seed", "engine", "caption") if name in facts]
-    sets = [["set", shown.joined.sets[row]], ["data set", (table.dataset or [])[row]]]
-    return rows + [[name, text] for name, text in sets if text]
+    columns = {"engine": table.engine, "caption": table.caption, "set": table.set, "data set": table.dataset}
+    texts = [[name, values[row]] for name, values in columns.items() if values and values[row]]
+    seed = int(np.asarray(table.seed)[row])
+    return rows + ([["seed", str(seed)]] if seed >= 0 else []) + texts
 
 
 def _neighbours(shown: ShownMap, embedding: Any, row: int) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from PIL import Image
 
 from app import embedders, restorers
 from app.examples import DRAWN, PHOTOGRAPHED, example_photos
-from app.explore_sources import FACTS, MAP, PICTURES, SHIPPED
+from app.explore_sources import MAP, PICTURES, SHIPPED
 from gendeg_core.embed.projection import MapSettings, project
 from gendeg_core.embed.table import EmbeddingTable, write_table
 from gendeg_core.restore.infer import Restored
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 SIDE = 256  # of a square, in pixels of the photo
 THUMB = 144  # of a stored picture
 RECORD = "record.json"
+NUMBERS = ("mu", "sigma", "mu_asked", "sigma_asked", "seed")  # columns of the table
+NAMES = ("set", "dataset", "label", "engine", "caption", "clean", "restored")
 RUN_SEED = 20
 LICENCE = (
     "Made from china.jpg (danielbuechele on Flickr) and flower.jpg (vultilion on Flickr), both CC BY 2.0, as "
@@ -137,6 +139,8 @@ def write_bundle(folder: Path, made: Sequence[Member], record: dict[str, Any]) -
 
     folder.mkdir(parents=True, exist_ok=True)
     seen, rows = [one.seen for one in made], [one.row for one in made]
+    columns: dict[str, Any] = {name: np.array([row[name] for row in rows]) for name in NUMBERS}
+    columns |= {name: [row[name] for row in rows] for name in NAMES}
     table = EmbeddingTable(
         path=[row["path"] for row in rows],
         content=np.stack([one.content for one in seen]),
@@ -144,19 +148,13 @@ def write_bundle(folder: Path, made: Sequence[Member], record: dict[str, Any]) -
         predicted=[one.predicted for one in seen],
         score=np.array([one.score for one in seen], np.float32),
         weights=seen[0].weights,
-        mu=np.array([row["mu"] for row in rows]),
-        sigma=np.array([row["sigma"] for row in rows]),
-        set=[row["set"] for row in rows],
-        dataset=[row["dataset"] for row in rows],
-        label=[row["label"] for row in rows],
+        **columns,
     )
     write_table(table, folder / MAP)
     *_, last = project(table.degradation, MapSettings())
     stored = pq.read_table(folder / MAP)
     for name, values in (("x", last.points[:, 0]), ("y", last.points[:, 1])):
         stored = stored.append_column(name, pa.array(values))
-    for name in FACTS:
-        stored = stored.append_column(name, pa.array([row[name] for row in rows]))
     pq.write_table(stored, folder / MAP, compression="zstd")
     pictures = {name: image for one in made for name, image in one.pictures.items()}
     columns = {"name": list(pictures), "image": list(pictures.values())}

@@ -29,6 +29,12 @@ SAVE_SCRIPT = """() => setTimeout(() => {
   const link = box && (box.matches('a, button') ? box : box.querySelector('a, button'));
   if (link) link.click();
 }, 150)"""
+# An upload loses the folder's name; the browser still knows it.
+FOLDER_NAME = """(session, files, keep, column, perplexity, metric, seed, name) => {
+  const photo = document.querySelector('#explore_data_box input[webkitdirectory]')?.files[0];
+  const folder = photo ? photo.webkitRelativePath.split('/')[0] : '';
+  return [session, files, keep, column, perplexity, metric, seed, name || folder];
+}"""
 SEED = 0
 
 
@@ -41,6 +47,7 @@ class Controls:
     files: gr.File
     folder: gr.UploadButton
     keep: gr.Checkbox
+    name: gr.Textbox
     open: gr.Button
     weights: gr.File
     add_weights: gr.Button
@@ -119,11 +126,15 @@ def _data() -> tuple[Any, ...]:
             False, label="Beside what is on the map", elem_id="explore_keep",
             info="Both have to be embedded with the same weights.",
         )  # fmt: skip
+        name = gr.Textbox(
+            label="Name of the set", info="Of photos and shards; empty: that of the folder or the shards.",
+            placeholder="own photos", max_length=60, elem_id="explore_name",
+        )  # fmt: skip
         go = gr.Button("Make the map", variant="primary", elem_id="explore_open")
         folder = gr.UploadButton(
             "Make it of a folder of photos", file_count="directory", type="filepath", elem_id="explore_folder"
         )
-    return files, folder, keep, go
+    return files, folder, keep, name, go
 
 
 def _weights() -> tuple[Any, ...]:
@@ -200,8 +211,9 @@ def _wire_maps(session: gr.State, tab: gr.Tab, controls: Controls, results: Resu
     made = []
     for event, files in ((controls.open.click, controls.files), (controls.folder.upload, controls.folder)):
         armed = event(cancel.arm, session, results.status, queue=False, **QUIET)
-        asked = [session, files, controls.keep, *controls.settings()]
-        made.append(armed.then(exploration.open_data, asked, page, **QUIET, **LANE))
+        asked = [session, files, controls.keep, *controls.settings(), controls.name]
+        script = FOLDER_NAME if files is controls.folder else None
+        made.append(armed.then(exploration.open_data, asked, page, js=script, **QUIET, **LANE))
     armed = controls.recompute.click(cancel.arm, session, results.status, queue=False, **QUIET)
     made.append(armed.then(exploration.recompute, [session, *controls.settings()], page, **QUIET, **LANE))
     for event in (shipped, *made):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -72,6 +73,10 @@ def join_tables(tables: Sequence[EmbeddingTable], names: Sequence[str]) -> Joine
                 f"{table.weights or 'others'}; embed both with the same weights"
             )
     parts = [table for table, _ in filled]
+    known: dict[str, Any] = {
+        **{name: np.concatenate([_numbers(table, name) for table in parts]) for name in _KNOWN_NUMBERS},
+        **{name: [text for table in parts for text in _texts(table, name)] for name in _KNOWN_NAMES},
+    }
     joined = EmbeddingTable(
         path=[path for table in parts for path in table.path],
         content=np.concatenate([table.content for table in parts]),
@@ -80,8 +85,7 @@ def join_tables(tables: Sequence[EmbeddingTable], names: Sequence[str]) -> Joine
         score=np.concatenate([table.score for table in parts]),
         set=[named or name for table, name in filled for named in table.set or [""] * len(table)],
         seed=np.concatenate([np.full(len(t), -1) if t.seed is None else t.seed for t in parts]),
-        **{name: np.concatenate([_numbers(table, name) for table in parts]) for name in _KNOWN_NUMBERS},
-        **{name: [text for table in parts for text in _texts(table, name)] for name in _KNOWN_NAMES},
+        **known,
         weights=first.weights,
         source="; ".join(dict.fromkeys(table.source for table in parts if table.source)),
     )

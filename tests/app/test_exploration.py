@@ -15,8 +15,9 @@ from PIL import Image
 
 from app import embedders, exploration, explore_sources
 from app.exploration import Page
+from app.explore_opening import open_files
 from app.explore_session import ExploreSession
-from app.explore_sources import Source, open_files, shipped_source, short_name
+from app.explore_sources import Source, shipped_source, short_name
 from app.explore_views import numbers_table
 from gendeg_core.embed.table import EmbeddingTable, write_table
 from tests.app.fakes import write_scene
@@ -157,6 +158,14 @@ def test_photos_become_a_set_of_their_own_beside_the_map(session: ExploreSession
     assert page.map["count"] == 6
 
 
+def test_photos_of_two_openings_are_two_sets(session: ExploreSession, tmp_path: Path):
+    files = [str(write_scene(tmp_path / f"{k}.png", 60 + k, 50)) for k in range(6)]
+    for keep, name in ((False, "existing"), (True, ""), (True, ""), (True, " existing ")):
+        list(exploration.open_data(session, files, keep, *SETTINGS, name))
+    expected = ["existing", "own photos", "own photos 2", "existing 2"]
+    assert list(session.map().joined.sets) == [name for name in expected for _ in files]
+
+
 def test_a_table_shows_photos_of_allowed_folders_only(
     session: ExploreSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -250,7 +259,8 @@ def test_large_data_is_thinned_evenly(folder: Path, monkeypatch: pytest.MonkeyPa
     rows = [whole.table.path.index(path) for path in thin.table.path]
     assert rows[0] == 0
     assert rows[-1] == COUNT - 1
-    assert thin.facts[7]["seed"] == rows[7]
+    assert thin.table.seed is not None
+    assert thin.table.seed[7] == rows[7]
     picture = thin.pictures(7, whole=False).picture
     assert picture is not None
     assert picture.getpixel((5, 5)) == colour_of(rows[7])

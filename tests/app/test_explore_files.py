@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from app import exploration, explore_files, explore_sources, restorers, shipped_map
+from app.explore_opening import open_files
 from app.explore_session import ExploreSession
-from app.explore_sources import open_files
+from app.explore_sources import Source
+from gendeg_core import cli
+from gendeg_core.dataset.schema import shard_schema
 from gendeg_core.embed.table import read_table
 from gendeg_core.types import Degradation
 from tests.app.fakes import write_scene
 from tests.app.maps import COUNT, installed
 from tests.app.networks import shipped
-from tests.dataset.stored import pixels, shard_row, write_shards
+from tests.dataset.stored import pixels, shard_row, write_pair, write_shards
 from tests.embed.tiny_daclip import tiny_weights
 
 
@@ -31,11 +37,81 @@ def test_shards_bring_their_pairs_and_what_was_asked(folder: Path, tmp_path: Pat
     assert list(source.table.path) == [row["item_id"] for row in stored]
     assert source.table.label == [row["degradation"] for row in stored]
     np.testing.assert_allclose(source.table.mu, [row["mu_obtained"] for row in stored])
-    assert source.facts[3]["mu_asked"] == stored[3]["mu"]
-    assert source.facts[3]["seed"] == stored[3]["seed"]
+    np.testing.assert_array_equal(source.table.mu_asked, [row["mu"] for row in stored])
+    np.testing.assert_array_equal(source.table.seed, [row["seed"] for row in stored])
+    assert source.table.dataset == [row["sampled_dataset"] for row in stored]
     trio = source.pictures(3, whole=True)
     np.testing.assert_array_equal(trio.picture, pixels(3) // 2)
     np.testing.assert_array_equal(trio.clean, pixels(3))
+
+
+def test_the_shards_of_a_data_set_are_one_set(folder: Path, tmp_path: Path):
+    first, second = (write_shards(tmp_path / name, counts) for name, counts in (("a", (3, 2)), ("b", (2,))))
+    files = sorted([*first.rglob("*.parquet"), *second.rglob("*.parquet")], reverse=True)
+    *_, sources = open_files(files)
+    assert isinstance(sources, list)
+    by_name = {source.name: source.table for source in sources}
+    assert {name: len(table) for name, table in by_name.items()} == {"train": 2, "train 2": 5}
+    assert by_name["train 2"].seed is not None
+    assert by_name["train 2"].seed.tolist() == [0, 1, 2, 3, 4]
+    assert set(by_name["train 2"].set or []) == {"train 2"}
+    with pytest.raises(ValueError, match=r"train-00000-of-00001.parquet is there twice; open one data set"):
+        list(open_files([files[0], *files]))
+
+
+def test_a_shard_that_names_files_of_the_server_is_refused(folder: Path, tmp_path: Path):
+    secret = write_scene(tmp_path / "secret.png")
+    row = shard_row(0) | {"degraded": {"bytes": None, "path": str(secret)}}
+    pq.write_table(pa.Table.from_pylist([row], shard_schema()), tmp_path / "shard.parquet")
+    with pytest.raises(ValueError, match="has its images beside the shard; choose shards with images inside"):
+        list(open_files([tmp_path / "shard.parquet"]))
+
+
+@pytest.fixture
+def embedded(folder: Path, tmp_path: Path) -> Callable[[Path], Source]:
+    """Embeds with the command, in the folder above SRC, and opens the table that it writes."""
+
+    def make(source: Path) -> Source:
+        output = tmp_path / "embedded.parquet"
+        arguments = ["embed", source.name, "--output", str(output), "--weights", str(folder / "daclip")]
+        with contextlib.chdir(source.parent):
+            assert cli.main(arguments) == 0
+        *_, sources = open_files([output])
+        assert isinstance(sources, list)
+        return sources[0]
+
+    return make
+
+
+def test_a_table_of_shards_finds_its_pairs_below_the_shown_folders(
+    embedded: Callable[[Path], Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made = write_shards(tmp_path / "made" / "set", (3, 2), rejected=(1,))
+    source = embedded(made)
+    assert source.pictures(2, whole=True) == (None, None, None), "no folder may be shown"
+    moved = made.rename(tmp_path / "set")
+    other = write_shards(tmp_path / "other" / "set", (1,))
+    for root in (tmp_path, moved):
+        monkeypatch.setattr(explore_sources, "roots", [other.parent, root])
+        trio = source.pictures(2, whole=True)  # row 3 of the shards, since row 1 was rejected
+        np.testing.assert_array_equal(trio.picture, pixels(3) // 2)
+        np.testing.assert_array_equal(trio.clean, pixels(3))
+    monkeypatch.setattr(explore_sources, "roots", [other.parent])
+    assert source.pictures(2, whole=True).picture is None
+
+
+def test_a_table_of_pairs_in_folders_finds_both_photos_below_the_shown_folders(
+    embedded: Callable[[Path], Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_pair(tmp_path / "made" / "rain", "1_a.png", "1.png", 1)
+    source = embedded(tmp_path / "made" / "rain")
+    monkeypatch.setattr(explore_sources, "roots", [tmp_path / "made" / "rain" / "gt"])
+    assert source.pictures(0, whole=True).picture is None
+    for root in (tmp_path / "made", tmp_path / "made" / "rain"):
+        monkeypatch.setattr(explore_sources, "roots", [root])
+        trio = source.pictures(0, whole=True)
+        np.testing.assert_array_equal(trio.picture, pixels(1) // 2)
+        np.testing.assert_array_equal(trio.clean, pixels(1))
 
 
 @pytest.mark.parametrize("kind", explore_files.KINDS)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app import exploration
-from tests.app.fakes import SlowEngine
+from tests.app.fakes import SlowEngine, write_scene
 from tests.app.maps import COUNT, colour_of, installed
 from tests.app.serving import serving
 
@@ -131,6 +131,24 @@ def test_colours_keep_the_view_and_a_new_map_is_computed(page: Any) -> None:
     wait_status(page, f"{COUNT} photos")
     page.wait_for_selector("#explore_numbers table")
     assert "existing" in page.inner_text("#explore_numbers thead")
+
+
+def test_an_uploaded_folder_is_a_set_of_its_name(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "rainy days").mkdir()
+    for k in range(3):
+        write_scene(tmp_path / "rainy days" / f"{k}.png", 60 + k, 50)
+    open_tab(page)
+    page.get_by_text("Open other data").click()
+    page.get_by_label("Beside what is on the map").check()
+    for name in ("rainy days", "rainy days 2"):
+        page.locator("#explore_data_box input[webkitdirectory]").set_input_files(tmp_path / "rainy days")
+        wait_status(page, f"{COUNT + (6 if name.endswith('2') else 3)} photos")
+        page.locator("#explore_colour").get_by_role("radio", name="set", exact=True).check()
+        page.wait_for_function(
+            "name => [...document.querySelectorAll('#explore_map button')]"
+            ".some(one => one.innerText.includes(name))",
+            arg=name,
+        )
 
 
 def test_stop_leaves_the_map_as_far_as_it_got(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
