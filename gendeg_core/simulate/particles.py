@@ -17,6 +17,7 @@ from torch import Tensor
 from gendeg_core.simulate.fields import gaussian_blur
 
 BUCKETS = 4
+LONGEST = 16.0  # short sides; a longer picture gets no more particles, or a thin one would get billions
 SMALLEST_WIDTH = 0.45  # pixels; thinner particles are drawn this wide and fainter
 _LARGEST_CHUNK = 1 << 21  # patch pixels computed at once: bounds the memory
 
@@ -76,6 +77,17 @@ class Patches:
     inside: Tensor
     dy: Tensor
     dx: Tensor
+
+
+def in_short_sides(height: int, width: int) -> tuple[float, float]:
+    """Height and width in units of the short side."""
+    short = min(height, width)
+    return height / short, width / short
+
+
+def squares(tall: float, wide: float) -> float:
+    """How many squares of the short side are filled with particles, of a picture `tall` x `wide` of them."""
+    return min(tall * wide, LONGEST)
 
 
 def thickness_of_lines(lines: Lines, height: int, width: int) -> Tensor:

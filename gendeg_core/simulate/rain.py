@@ -15,7 +15,7 @@ from torch import Tensor
 from gendeg_core.simulate.draw import chance, integer, log_uniform, normals, tint, uniform, uniforms
 from gendeg_core.simulate.fields import fractal, gaussian_blur, read_field
 from gendeg_core.simulate.haze import airlight, depth_prior, scatter
-from gendeg_core.simulate.particles import Lines, blend_in, thickness_of_lines
+from gendeg_core.simulate.particles import Lines, blend_in, in_short_sides, squares, thickness_of_lines
 from gendeg_core.simulate.strength import Render, finish
 
 MOST_STREAKS = 5000  # per layer and square of the short side
@@ -68,15 +68,14 @@ def _layers(
         length, width: ranges of one streak, in short sides.
     """
     rows, columns = clean.shape[-2:]
-    short = min(rows, columns)
-    tall, wide = rows / short, columns / short
+    tall, wide = in_short_sides(rows, columns)
     slant = math.radians(max(-55.0, min(55.0, 22 * normals(generator, 1).item())))
     hard = chance(generator, 0.4)  # opaque streaks, as drawn by Rain100H
     total = torch.zeros(())
     for _ in range(layers):
         span, thin = log_uniform(generator, *length), log_uniform(generator, *width)
         count = min(MOST_STREAKS, cover / layers / (2.5 * thin * span))
-        number = max(4, round(count * tall * wide))
+        number = max(4, round(count * squares(tall, wide)))
         angle = slant + normals(generator, number) * math.radians(uniform(generator, 0.3, 5))
         along = span * uniforms(generator, number, 0.6, 1.4)
         densest = uniform(generator, 0.9, 0.99) if hard else log_uniform(generator, 0.3, 0.97)

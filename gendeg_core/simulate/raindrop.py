@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gendeg_core.simulate.draw import chance, log_uniform, normals, uniform, uniforms
 from gendeg_core.simulate.fields import gaussian_blur, resize, smoothstep
-from gendeg_core.simulate.particles import Discs, outline_distance, patches_around
+from gendeg_core.simulate.particles import Discs, in_short_sides, outline_distance, patches_around, squares
 from gendeg_core.simulate.strength import Render, finish
 
 VIEW_SIZE = 112  # short side of the copy that drops look at: a drop shrinks the scene, so no more is visible
@@ -141,12 +141,11 @@ def _scatter_drops(
 ) -> Discs:
     """Drops anywhere on the pane, many small and few large; `cover` is their area, `opacity` their rank."""
     height, width = clean.shape[-2:]
-    short = min(height, width)
-    tall, wide = height / short, width / short
+    tall, wide = in_short_sides(height, width)
     crowding = uniform(generator, 0.8, 2.2)
     expected = radius[0] * (radius[1] / radius[0]) ** (torch.linspace(0, 1, 64) ** crowding)
     area = math.pi * expected.square().mean().item()
-    number = max(3, round(min(MOST_DROPS, cover / area) * tall * wide))
+    number = max(3, round(min(MOST_DROPS, cover / area) * squares(tall, wide)))
     size = radius[0] * (radius[1] / radius[0]) ** (uniforms(generator, number) ** crowding)
     return Discs(
         y=uniforms(generator, number, -0.03, 1.03) * tall,
@@ -165,9 +164,8 @@ def _scatter_drops(
 def _trails(clean: Tensor, generator: torch.Generator) -> tuple[Discs, Tensor]:
     """Chains of overlapping discs along winding downward paths; the last is the drop that runs."""
     height, width = clean.shape[-2:]
-    short = min(height, width)
-    tall, wide = height / short, width / short
-    trails = max(1, round(log_uniform(generator, 3, 40) * wide))
+    tall, wide = in_short_sides(height, width)
+    trails = max(1, round(log_uniform(generator, 3, 40) * squares(1, wide)))
     links = 48
     length = uniforms(generator, trails, 0.1, 0.9) * tall
     head = uniforms(generator, trails, 0.02, uniform(generator, 0.03, 0.07))

@@ -18,6 +18,8 @@ from gendeg_core.simulate.particles import (
     Discs,
     Lines,
     blend_in,
+    in_short_sides,
+    squares,
     thickness_of_discs,
     thickness_of_lines,
 )
@@ -45,13 +47,12 @@ def large_flakes(clean: Tensor, generator: torch.Generator) -> Render:
 def blizzard(clean: Tensor, generator: torch.Generator) -> Render:
     """Wind-blown snow: flakes drawn out along the wind, and a veil (Chen et al. 2021)."""
     height, width = clean.shape[-2:]
-    short = min(height, width)
-    tall, wide = height / short, width / short
+    tall, wide = in_short_sides(height, width)
     wind = uniform(generator, -math.pi / 2, math.pi / 2)
     thickness = torch.zeros(())
     for _ in range(integer(generator, 2, 4)):
         size = log_uniform(generator, 0.0015, 0.012)
-        number = max(4, round(log_uniform(generator, 0.25, 4.0) * 0.06 / size**1.2 * tall * wide))
+        number = max(4, round(log_uniform(generator, 0.25, 4.0) * 0.06 / size**1.2 * squares(tall, wide)))
         angle = wind + normals(generator, number) * uniform(generator, 0.02, 0.25)
         along = size * uniform(generator, 2, 12) * uniforms(generator, number, 0.4, 1.6)
         opacity = uniform(generator, 0.4, 0.97) * uniforms(generator, number, 0.4, 1.0)
@@ -77,9 +78,8 @@ def _flake_layer(
 ) -> Tensor:
     """(BUCKETS, H, W) thickness of flakes at one depth; `count` per square of the short side."""
     height, width = clean.shape[-2:]
-    short = min(height, width)
-    tall, wide = height / short, width / short
-    number = max(4, round(count * log_uniform(generator, 0.5, 2.0) * tall * wide))
+    tall, wide = in_short_sides(height, width)
+    number = max(4, round(count * log_uniform(generator, 0.5, 2.0) * squares(tall, wide)))
     size = radius[0] * (radius[1] / radius[0]) ** uniforms(generator, number)
     densest = uniform(generator, 0.6, 0.97)
     discs = Discs(

@@ -101,3 +101,19 @@ def test_strength_outside_its_range_is_refused(degradation, name):
     render = FAMILIES[degradation][name](photo(96), torch_generator(0))
     with pytest.raises(ValueError, match=r"strength=1\.5 is outside 0 to 1"):
         render(1.5)
+
+
+@pytest.mark.parametrize("degradation", [Degradation.RAIN, Degradation.SNOW, Degradation.RAINDROP])
+@pytest.mark.parametrize("across", [False, True])
+def test_a_thin_photo_gets_no_more_particles_than_a_long_one(degradation, across, monkeypatch):
+    drawn = []
+    rand = torch.rand
+    monkeypatch.setattr(torch, "rand", lambda *size, **kw: drawn.append(rand(*size, **kw)) or drawn[-1])
+    most = {}
+    for length in (16, 1000):
+        for name in FAMILIES[degradation]:
+            drawn.clear()
+            clean = torch.full((3, length, 1) if across else (3, 1, length), 0.5)
+            FAMILIES[degradation][name](clean, torch_generator(2))
+            most[name, length] = max(values.numel() for values in drawn)
+    assert all(most[name, 1000] == most[name, 16] for name in FAMILIES[degradation]), most
