@@ -62,6 +62,14 @@ def test_it_ends_in_tables_a_curve_and_weights(experiment: ExperimentConfig) -> 
     assert {row["source"] for row in rows if row["test"] == "within"} == set(EXISTING.values())
     facts = json.loads((results / "experiment.json").read_text())
     assert str(experiment.output) not in json.dumps(facts)
+    painted, rows = facts["generated"], list(data.pairs_in(experiment.data / "generated"))
+    pool = PairPool.stored(experiment.data / "gends")
+    different = {(pair["degradation"], pair["caption"]) for pair in map(pool.entry, range(pool.length))}
+    photos = {row["caption"] for row in rows}  # each photo has a caption of its own
+    assert painted == {"photos": len(photos), "accepted": len(rows), "distinct": len(different)}
+    assert len(photos) <= 6, "two of each give the 12 pairs"
+    assert f"12 crops of {len(different)} different pairs" in text
+    assert f"that the generator made of {len(photos)} training photos" in text
     for name in ("nafnet_existing", "nafnet_gends"):
         assert faults(weights / name) == []
         label = json.loads((weights / name / "label.json").read_text())
@@ -135,6 +143,7 @@ def test_existing_data_shows_as_many_photos_as_asked(
     data.make_data(config)
     assert sources["existing"].photos == training[::every]
     facts = {"command": "", "generator": "", "generator_saw": "", "steps": 1, "hardware": ""}
+    facts["generated"] = data.generated_counts(experiment)
     runs = {run: [] for run in all_runs(config)}
     assert words in report.markdown(config, Results([], runs), facts, figure=False)
     with pytest.raises(UsageError, match="existing_every=0 must be at least 1"):

@@ -37,7 +37,7 @@ class ExperimentConfig:
         pairs: of existing data, and of GenDS, each.
         scene: short side of the photos, and side of the pairs, in pixels.
         border: pixels cut off every photo's edge.
-        existing_every: existing data shows every so many-th training photo; 1 for all, as the generator gets.
+        existing_every: existing data shows every so many-th training photo; 1 for all.
         generated_alone: train on what the generator makes alone, too, not only on existing data and on both.
         scaling_model, scaling: network and numbers of synthetic pairs for the curve; 0 and `pairs` are there
             anyway.

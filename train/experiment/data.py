@@ -1,7 +1,8 @@
 """What the experiment trains and tests on, made once and shared by all runs as memory-mapped pools.
 
 existing   one simulator family per degradation, on every second training photo or as asked
-gends      the generator on all training photos
+gends      the generator on training photos spread over the list, as many as it takes; what the filter
+           accepted comes again where the pool holds more
 held       a few held-out photos under the existing families, to watch the training
 within     held-out photos under the existing families
 left-out   the same photos, degradations and intensities under the families that existing data lacks
@@ -10,19 +11,21 @@ left-out   the same photos, degradations and intensities under the families that
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from gendeg_core.dataset.engines import EngineOptions
 from gendeg_core.dataset.plan import Plan, PlanSettings, make_plan, read_plan, write_plan
-from gendeg_core.dataset.readers import pairs_in
+from gendeg_core.dataset.readers import pairs_in, parquet_files
 from gendeg_core.dataset.run import RunError, ShardBuilder, run_plan
 from gendeg_core.seeds import sample_seed
 from gendeg_core.simulate import simulate
@@ -57,6 +60,7 @@ def make_data(config: ExperimentConfig) -> None:
     if not (config.data / "gends" / COMPLETE).is_file():
         folder = generate(config, training)
         _pool(config, "gends", StoredPairs(pairs_in(folder), config.scene, balanced=True), config.pairs)
+    print(f"gends: {generated_counts(config)}", flush=True)
 
 
 def _pool(config: ExperimentConfig, name: str, source: PairSource, length: int) -> None:
@@ -149,6 +153,28 @@ def generate(config: ExperimentConfig, training: list[PhotoRecord]) -> Path:
     except (RunError, OSError) as error:
         raise UsageError(str(error)) from error
     return folder
+
+
+def generated_counts(config: ExperimentConfig) -> dict[str, int]:
+    """What the pool gends comes from: `photos` painted on, pairs `accepted` by the filter, and how many of
+    these the pool holds once or more, `distinct`.
+
+    Raises:
+        UsageError: the generator's data set is gone.
+    """
+    folder = config.data / "generated"
+    files = parquet_files(folder)
+    if not files:
+        raise UsageError(f"{folder} holds no generated pairs any more; remove {config.data / 'gends'}, too")
+    rows = pa.concat_tables(
+        pq.read_table(file, columns=["photo", "accepted", "degradation"]) for file in files
+    )
+    accepted = rows.filter(rows["accepted"])
+    there = Counter(accepted["degradation"].to_pylist()).values()  # the pool takes turns over these
+    turns, rest = divmod(config.pairs, len(there))
+    distinct = sum(min(count, turns + (place < rest)) for place, count in enumerate(there))
+    photos = len(set(accepted["photo"].to_pylist()))
+    return {"photos": photos, "accepted": len(accepted), "distinct": distinct}
 
 
 def _plan(config: ExperimentConfig, training: list[PhotoRecord]) -> pa.Table:

@@ -11,12 +11,14 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gendeg_core.generate.loading import SHIPPED
 from gendeg_core.weights import folder_identity, read_record
 from train.experiment.config import EXISTING, ExperimentConfig, command_of
+from train.experiment.data import generated_counts
 from train.experiment.figure import draw_scaling
 from train.experiment.jobs import Data, Run, sorts_of_data
 from train.experiment.statistics import (
@@ -68,6 +70,7 @@ def experiment_facts(config: ExperimentConfig, steps: int) -> dict[str, object]:
         "hardware": config.hardware or hardware(),
         "generator": folder_identity(generator),
         "generator_saw": saw,
+        "generated": generated_counts(config),
         "existing_families": {kind.value: name for kind, name in EXISTING.items()},
         "versions": installed_versions(),
     }
@@ -90,7 +93,15 @@ def _which(every: int) -> str:
     return rare.get(every, f"one of {every} training photos.")
 
 
-def markdown(config: ExperimentConfig, results: Results, facts: Mapping[str, object], figure: bool) -> str:
+def _painted(config: ExperimentConfig, counts: Mapping[str, int]) -> str:
+    """What the pairs of the generator are."""
+    text = f"{config.pairs} crops of {counts['distinct']} different pairs"
+    if counts["distinct"] < counts["accepted"]:
+        text += f" out of {counts['accepted']}"
+    return f"{text} that the generator made of {counts['photos']} training photos"
+
+
+def markdown(config: ExperimentConfig, results: Results, facts: Mapping[str, Any], figure: bool) -> str:
     """The report for readers."""
     families = ", ".join(f"{kind.label} {name}" for kind, name in EXISTING.items())
     text = [
@@ -101,8 +112,7 @@ def markdown(config: ExperimentConfig, results: Results, facts: Mapping[str, obj
         "number with its interval and its seeds is in `tables.csv`, every image in `images.csv`. Compare "
         "trends with the paper, not levels: it reports LPIPS and FID of far larger networks and data.",
         f"* Existing data: {config.pairs} simulated pairs of one family per degradation ({families}) on "
-        f"{_which(config.existing_every)} GenDeg only: {config.pairs} pairs of the generator on all training "
-        "photos. GenDS: both.",
+        f"{_which(config.existing_every)} GenDeg only: {_painted(config, facts['generated'])}. GenDS: both.",
         f"* The generator, {facts['generator']}, was itself trained on: {facts['generator_saw']}",
         f"* Networks: {config.size_of_model} size, {facts['steps']} steps of {config.batch} crops of "
         f"{config.size} pixels, the same recipe for all data; seeds {', '.join(map(str, config.seeds))}.",
