@@ -190,7 +190,11 @@ def _put_back(shown: ShownMap, stars: Sequence[Star]) -> None:
 def _described(shown: ShownMap) -> str:
     sets = list(dict.fromkeys(shown.joined.sets))
     named = f"{len(sets)} sets" if len(sets) > 1 else f"one set, {sets[0]}"
-    return f"{len(shown)} photos, {named}; embedded with {shown.joined.table.weights or 'unnamed weights'}."
+    thinned = [source for source in shown.sources if len(source.table) < source.total]
+    count = f"{len(shown)} of {sum(source.total for source in shown.sources)}" if thinned else len(shown)
+    parts = [f" Of {one.name} {len(one.table)} of {one.total} are shown." for one in thinned]
+    weights = shown.joined.table.weights or "unnamed weights"
+    return f"{count} photos, {named}; embedded with {weights}.{''.join(parts)}"
 
 
 def measure(session: ExploreSession) -> Iterator[Page]:

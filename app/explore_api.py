@@ -13,11 +13,12 @@ from app import embedders, exploration
 from app.explore_files import write_file
 from app.explore_opening import open_files
 from app.explore_session import ExploreSession, ShownMap, joined_sources
-from app.explore_sources import Source
+from app.explore_sources import MOST_POINTS, Source
 from app.explore_views import NEIGHBOURS
 from app.map_cache import cache_folder
 from app.refusals import in_sentences
 from app.session import read
+from gendeg_core.embed.joining import join_tables
 from gendeg_core.embed.projection import project as frames_of
 from gendeg_core.embed.table import write_table
 
@@ -27,21 +28,21 @@ def embed(files: list[str] | None) -> Iterator[tuple[str | None, list[dict[str, 
     """Embed photos, or the degraded images of GenDS shards, with DA-CLIP.
 
     Args:
-        files: photos, or Parquet shards with images inside; at most 2000 photos.
+        files: photos, or Parquet shards with images inside. More than 2000 photos, or a data set of more than
+            2000 accepted pairs, are refused. Rejected pairs are left out.
 
     Returns:
-        A Parquet table with the columns path, content, degradation, predicted and score (shards add mu, sigma
-        and label), and one record per image: photo, predicted, score. Until the end there is only a record
-        with done and total.
+        A Parquet table with the columns path, content, degradation, predicted and score (shards add mu,
+        sigma, label, caption, the clean photo and what was asked for), and one record per photo or accepted
+        pair: photo, predicted, score. Until the end there is only a record with done and total.
     """
     sources: list[Source] = []
-    for item in open_files(_paths(files)):
+    for item in open_files(_paths(files), whole=True):
         if isinstance(item, list):
             sources = item
         else:
             yield None, [{"done": item.done, "total": item.total}]
-    _, joined = joined_sources(sources)
-    table = joined.table
+    table = join_tables([one.table for one in sources], [one.name for one in sources]).table
     records = [
         {"photo": path, "predicted": predicted, "score": score}  # a client takes "path" for a file
         for path, predicted, score in zip(table.path, table.predicted, table.score.tolist(), strict=True)
@@ -63,16 +64,17 @@ def project(
     """Make a t-SNE map of tables of embeddings, and measure how far their sets overlap.
 
     Args:
-        tables: Parquet files from `/embed` or `python -m gendeg_core embed`, all of the same weights.
+        tables: Parquet files from `/embed` or `python -m gendeg_core embed`, all of the same weights, with at
+            most 10,000 rows together; more are refused.
         column: degradation or content: which embedding is mapped.
         perplexity: neighbours a point listens to; leave out or give 0 for 30, or what few photos allow.
         metric: cosine or euclidean.
         seed: same seed, same map.
 
     Returns:
-        The coordinates as Parquet, a figure as PNG, and a record: photos, weights, overlaps of every two sets
-        with bootstrap intervals, read-outs of degradation and mu, remarks. Until the end there is only a
-        record with done and total.
+        The coordinates of every row as Parquet, a figure as PNG, and a record: photos, weights, overlaps of
+        every two sets with bootstrap intervals, read-outs of degradation and mu, remarks. Until the end there
+        is only a record with done and total.
     """
     from gendeg_core.embed.numbers import numbers_of, record_of
 
@@ -80,8 +82,13 @@ def project(
         exploration.read_map_settings(perplexity, metric, seed),
         exploration.read_column(column),
     )
-    *_, opened = open_files(_paths(tables))
+    *_, opened = open_files(_paths(tables), whole=True)
     assert isinstance(opened, list), "the sources come last"
+    if (given := sum(source.total for source in opened)) > MOST_POINTS:
+        raise ValueError(
+            f"{given} rows are more than the {MOST_POINTS} that are mapped here; give fewer, or use "
+            "python -m gendeg_core project on your own machine"
+        )
     kept, joined = joined_sources(opened)
     embeddings = getattr(joined.table, chosen)
     exploration.check_sets(joined)

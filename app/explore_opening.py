@@ -32,6 +32,7 @@ def open_files(
     *,
     name: str = "",
     taken: Collection[str] = (),
+    whole: bool = False,
 ) -> Generator[Progress | list[Source]]:
     """Open each table, the shards of each data set and all photos as a source each.
 
@@ -41,6 +42,7 @@ def open_files(
         own: a visitor's weights; None for the installed ones.
         name: of the sets that are embedded here; empty for that of the shards, and `OWN_SET` for photos.
         taken: sets that are there already; those embedded here get other names.
+        whole: refuse a data set of more than `MOST_EMBEDDED` pairs, of which else so many are chosen.
 
     Raises:
         ValueError, OSError: something cannot be opened; the sentence names the file as the visitor knows it.
@@ -63,7 +65,7 @@ def open_files(
     for stem, shards in data_sets.items():
         free = _free_name(name or re.sub(r"-of-\d+$", "", stem), sets)
         with _without_folders(shards):
-            sources.append((yield from pair_source(free, shards, own)))
+            sources.append((yield from pair_source(free, shards, own, whole=whole)))
         sets.add(free)
     if photos:
         sources.append((yield from photo_source(_free_name(name or OWN_SET, sets), photos, own)))
@@ -115,11 +117,14 @@ def _without_folders(paths: Sequence[Path]) -> Iterator[None]:
         raise ValueError(text) from error
 
 
-def pair_source(name: str, shards: Sequence[Path], own: str | None) -> Generator[Progress, None, Source]:
-    """Embed the degraded images of the accepted pairs in the shards of a data set; yields progress.
+def pair_source(
+    name: str, shards: Sequence[Path], own: str | None, *, whole: bool
+) -> Generator[Progress, None, Source]:
+    """Embed degraded images of the accepted pairs in the shards of a data set; yields progress.
 
     Raises:
-        ValueError: no such pair, images beside the shards, or a shard that is there twice.
+        ValueError: no such pair, images beside the shards, a shard that is there twice, or, where the `whole`
+            data set is asked for, one that is too large.
     """
     import torch
 
@@ -132,6 +137,11 @@ def pair_source(name: str, shards: Sequence[Path], own: str | None) -> Generator
     reader = ParquetPairs(shards, shards[0].parent)
     if not len(reader):
         raise ValueError(f"{name} holds no accepted pair; choose other shards")
+    if whole and len(reader) > MOST_EMBEDDED:
+        raise ValueError(
+            f"the {len(reader)} pairs of {name} are more than the {MOST_EMBEDDED} that are embedded here; "
+            "give fewer shards, or use python -m gendeg_core embed on your own machine"
+        )
     rows = evenly(len(reader), MOST_EMBEDDED)
     asked = asked_in(shards, shards[0].parent)
     seen: list[embedders.Seen] = []
@@ -146,7 +156,7 @@ def pair_source(name: str, shards: Sequence[Path], own: str | None) -> Generator
     def find(row: int, *, whole: bool) -> Trio:
         return pair_pictures(reader[int(rows[row])], whole=whole)
 
-    return Source(name, _table(name, seen, notes), find)
+    return Source(name, _table(name, seen, notes), find, given=len(reader))
 
 
 def photo_source(name: str, paths: Sequence[Path], own: str | None) -> Generator[Progress, None, Source]:

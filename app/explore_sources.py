@@ -37,16 +37,22 @@ class Source:
 
     Args:
         points: (N, 2) where they come with a map.
+        given: photos that were there to choose these from; None where these are all.
     """
 
     name: str
     table: EmbeddingTable
     pictures: Pictures
     points: Points | None = None
+    given: int | None = None
 
     @property
-    def sets(self) -> Sequence[str]:
-        return self.table.set or [self.name] * len(self.table)
+    def sets(self) -> list[str]:
+        return [one or self.name for one in self.table.set or [""] * len(self.table)]
+
+    @property
+    def total(self) -> int:
+        return len(self.table) if self.given is None else self.given
 
     def take(self, rows: NDArray[np.int64]) -> Source:
         """The same with these rows only."""
@@ -60,6 +66,7 @@ class Source:
             replace(table, **columns),
             lambda row, *, whole: pictures(int(rows[row]), whole=whole),
             None if self.points is None else self.points[rows],
+            self.total,
         )
 
 
@@ -89,12 +96,23 @@ def table_source(path: Path, stored: Path | None = None) -> Source:
 
 
 def within_limit(sources: Sequence[Source]) -> list[Source]:
-    """The sources, thinned evenly so that the map stays fluid in a browser."""
-    total = sum(len(source.table) for source in sources)
-    if total <= MOST_POINTS:
+    """The sources, thinned so that the map stays fluid in a browser: sets evenly, and the largest first."""
+    if sum(len(source.table) for source in sources) <= MOST_POINTS:
         return list(sources)
-    share = MOST_POINTS / total
-    return [source.take(evenly(len(source.table), int(len(source.table) * share))) for source in sources]
+    rows: dict[tuple[int, str], list[int]] = {}
+    for k, source in enumerate(sources):
+        for row, name in enumerate(source.sets):
+            rows.setdefault((k, name), []).append(row)
+    kept: list[list[int]] = [[] for _ in sources]
+    left = MOST_POINTS
+    for done, (k, name) in enumerate(sorted(rows, key=lambda one: len(rows[one]))):
+        ours = rows[k, name]
+        chosen = evenly(len(ours), left // (len(rows) - done))
+        kept[k] += [ours[at] for at in chosen]
+        left -= len(chosen)
+    return [
+        source.take(np.array(sorted(chosen), np.int64)) for source, chosen in zip(sources, kept, strict=True)
+    ]
 
 
 def evenly(count: int, most: int) -> NDArray[np.int64]:

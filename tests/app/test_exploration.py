@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -264,6 +265,35 @@ def test_large_data_is_thinned_evenly(folder: Path, monkeypatch: pytest.MonkeyPa
     picture = thin.pictures(7, whole=False).picture
     assert picture is not None
     assert picture.getpixel((5, 5)) == colour_of(rows[7])
+
+
+def test_the_largest_sets_are_thinned_first_and_the_status_says_so(
+    session: ExploreSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rng = np.random.default_rng(0)
+    sizes = {"large": 400, "middle": 60, "small": 5}
+    for name, count in sizes.items():
+        vectors = rng.normal(0, 1, (count, 16)).astype(np.float32)
+        names = [f"{name}{k}" for k in range(count)]
+        table = EmbeddingTable(names, vectors, vectors, ["rain"] * count, vectors[:, 0], set=[name] * count)
+        write_table(table, tmp_path / f"{name}.parquet")
+    files = [str(tmp_path / f"{name}.parquet") for name in sizes]
+    monkeypatch.setattr(explore_sources, "MOST_POINTS", 105)
+    *_, page = exploration.open_data(session, files, False, *SETTINGS)
+    assert Counter(session.map().joined.sets) == {"large": 50, "middle": 50, "small": 5}
+    assert page.status["text"].startswith("105 of 465 photos, 3 sets; embedded with")
+    assert "Of large 50 of 400 are shown. Of middle 50 of 60 are shown." in page.status["text"]
+    assert "Of small" not in page.status["text"]
+    *_, page = exploration.recompute(session, *SETTINGS)
+    assert page.status["text"].startswith("105 of 465 photos")
+
+
+def test_sets_of_one_table_are_thinned_each_for_itself(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(explore_sources, "MOST_POINTS", 20)
+    whole = shipped_source().take(np.arange(25, COUNT))
+    assert Counter(whole.sets) == {"existing": 5, "GenDS": 30}
+    (thin,) = explore_sources.within_limit([whole])
+    assert Counter(thin.sets) == {"existing": 5, "GenDS": 15}
 
 
 def test_names_are_short():

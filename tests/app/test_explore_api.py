@@ -11,7 +11,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from app import embedders
+from app import embedders, explore_api, explore_sources
 from app.explore_sources import shipped_source
 from app.session import read
 from gendeg_core.embed.table import read_table
@@ -56,6 +56,16 @@ def test_a_photo_finds_its_place(client: Client, photos: list[Path]):
     assert [near["photo"] for near in record["neighbours"]] == [
         rows.path[k] for k in np.argsort(-cosines, kind="stable")[:8]
     ]
+
+
+def test_no_photo_is_left_out(client: Client, photos: list[Path], monkeypatch: pytest.MonkeyPatch):
+    files = [handle_file(str(photo)) for photo in photos]
+    monkeypatch.setattr(explore_sources, "MOST_POINTS", 5)
+    monkeypatch.setattr(explore_api, "MOST_POINTS", 5)
+    path, records = client.predict(files, api_name="/embed")
+    assert len(records) == len(read_table(Path(path))) == 6
+    with pytest.raises(AppError, match="6 rows are more than the 5 that are mapped here"):
+        client.predict([handle_file(path)], api_name="/project")
 
 
 def test_refusals_are_one_sentence(client: Client, photos: list[Path]):

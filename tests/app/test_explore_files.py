@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from app import exploration, explore_files, explore_sources, restorers, shipped_map
+from app import exploration, explore_files, explore_opening, explore_sources, restorers, shipped_map
 from app.explore_opening import open_files
 from app.explore_session import ExploreSession
 from app.explore_sources import Source
@@ -57,6 +57,19 @@ def test_the_shards_of_a_data_set_are_one_set(folder: Path, tmp_path: Path):
     assert set(by_name["train 2"].set or []) == {"train 2"}
     with pytest.raises(ValueError, match=r"train-00000-of-00001.parquet is there twice; open one data set"):
         list(open_files([files[0], *files]))
+
+
+def test_a_large_data_set_says_how_much_of_it_is_shown(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(explore_opening, "MOST_EMBEDDED", 6)
+    files = [str(path) for path in write_shards(tmp_path, (4, 4, 4)).rglob("*.parquet")]
+    session = ExploreSession()
+    *_, page = exploration.open_data(session, files, False, "degradation", None, "cosine", 0)
+    assert len(session.map()) == 6
+    assert "6 of 12 photos, one set, train" in page.status["text"]
+    with pytest.raises(ValueError, match="the 12 pairs of train are more than the 6 that are embedded here"):
+        list(open_files([Path(file) for file in files], whole=True))
 
 
 def test_a_shard_that_names_files_of_the_server_is_refused(folder: Path, tmp_path: Path):
