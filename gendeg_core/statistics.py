@@ -182,16 +182,31 @@ def draw_sigma_given_mu(degradation: Degradation, mu: float, rng: np.random.Gene
     Never above sqrt(mu * (1 - mu)): no map in [0, 1] of that mean can spread further.
     """
     joint = published_histogram(degradation).joint
-    filled = np.flatnonzero(joint.sum(1))
-    row = filled[np.abs(filled - bin_index(mu, MU_EDGES)).argmin()]
-    sigma_bin = _draw_bin(joint[row], rng)
+    sigma_bin = _draw_bin(joint[_nearest_filled(joint.sum(1), bin_index(mu, MU_EDGES))], rng)
     sigma = rng.uniform(SIGMA_EDGES[sigma_bin], SIGMA_EDGES[sigma_bin + 1])
     return float(min(sigma, np.sqrt(mu * (1 - mu))))
+
+
+def draw_mu_given_sigma(degradation: Degradation, sigma: float, rng: np.random.Generator) -> float:
+    """Draw mu from the joint column of sigma's bin, or of the nearest bin that the published data filled.
+
+    Always with mu * (1 - mu) >= sigma**2, as a map in [0, 1] that spreads by sigma has it.
+    """
+    joint = published_histogram(degradation).joint
+    mu_bin = _draw_bin(joint[:, _nearest_filled(joint.sum(0), bin_index(sigma, SIGMA_EDGES))], rng)
+    mu = rng.uniform(MU_EDGES[mu_bin], MU_EDGES[mu_bin + 1])
+    reach = np.sqrt(0.25 - sigma**2)
+    return float(np.clip(mu, 0.5 - reach, 0.5 + reach))
 
 
 def is_free(counter: int, every: int = 20) -> bool:
     """Whether sample `counter` (from 0) is one of the free ones: every N-th, starting with the first."""
     return every > 0 and counter % every == 0
+
+
+def _nearest_filled(counts: np.ndarray, index: np.ndarray) -> int:
+    filled = np.flatnonzero(counts)
+    return int(filled[np.abs(filled - index).argmin()])
 
 
 def _draw_bin(counts: np.ndarray, rng: np.random.Generator) -> int:

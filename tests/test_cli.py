@@ -188,11 +188,12 @@ def test_intensity_left_out_is_drawn(
         (record,) = lines(capsys.readouterr().out)
         return record["mu"], record["sigma"]
 
-    from gendeg_core.statistics import draw_intensity
+    from gendeg_core.statistics import draw_intensity, draw_mu_given_sigma
 
     drawn = draw_intensity(Degradation.RAIN, np.random.default_rng(5))
     assert asked("--seed", "5") == (drawn.mu, drawn.sigma)
-    assert asked("--seed", "5", "--sigma", "0.31") == (drawn.mu, 0.31)
+    mu = draw_mu_given_sigma(Degradation.RAIN, 0.31, np.random.default_rng(5))
+    assert asked("--seed", "5", "--sigma", "0.31") == (mu, 0.31)
     mu, sigma = asked("--seed", "5", "--mu", "0.05")
     assert mu == 0.05
     assert 0 < sigma < math.sqrt(0.05 * 0.95)

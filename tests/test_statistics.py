@@ -22,6 +22,7 @@ from gendeg_core.statistics import (
     bin_index,
     degradation_map,
     draw_intensity,
+    draw_mu_given_sigma,
     draw_sigma_given_mu,
     is_free,
     map_statistics,
@@ -318,6 +319,35 @@ def test_sigma_is_never_larger_than_mu_allows():
     drawn = [draw_sigma_given_mu(Degradation.RAINDROP, 1e-4, rng) for _ in range(50)]
     assert max(drawn) <= math.sqrt(1e-4)
     assert draw_sigma_given_mu(Degradation.SNOW, 0.0, rng) == 0
+
+
+def test_mu_follows_the_column_of_sigma():
+    rng = np.random.default_rng(8)
+    sigma = 0.1  # bin 32
+    drawn = np.array([draw_mu_given_sigma(Degradation.HAZE, sigma, rng) for _ in range(2000)])
+    column = published_histogram(Degradation.HAZE).joint[:, 32]
+    observed = np.bincount(bin_index(drawn, MU_EDGES), minlength=BINS)
+    assert chi_square_p(observed, column / column.sum() * 2000) > 0.001
+
+
+def test_mu_of_an_unpublished_sigma_comes_from_the_nearest_column():
+    rng = np.random.default_rng(9)
+    joint = published_histogram(Degradation.LOW_LIGHT).joint
+    last = joint.sum(0).nonzero()[0][-1]
+    assert last < BINS - 10
+    drawn = np.array([draw_mu_given_sigma(Degradation.LOW_LIGHT, 0.4, rng) for _ in range(100)])
+    expected = np.clip(MU_EDGES[np.flatnonzero(joint[:, last])], 0.2, 0.7)
+    assert drawn.min() >= expected.min()
+    assert drawn.max() <= expected.max() + MU_EDGES[1]
+
+
+@pytest.mark.parametrize("degradation", Degradation)
+@pytest.mark.parametrize("sigma", [0.0, 0.2, 0.4])
+def test_mu_always_lets_sigma_be(degradation: Degradation, sigma: float):
+    rng = np.random.default_rng(10)
+    drawn = np.array([draw_mu_given_sigma(degradation, sigma, rng) for _ in range(50)])
+    assert (np.sqrt(drawn * (1 - drawn)) >= sigma - 1e-9).all()
+    assert drawn.max() <= 0.7
 
 
 def test_every_twentieth_draw_is_free_starting_with_the_first():

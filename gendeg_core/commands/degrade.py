@@ -131,13 +131,16 @@ def _intensity(
     """mu and sigma as asked; what was left out comes from the published histogram."""
     import numpy as np
 
-    from gendeg_core.statistics import draw_intensity, draw_sigma_given_mu
+    from gendeg_core.statistics import draw_intensity, draw_mu_given_sigma, draw_sigma_given_mu
 
     rng = np.random.default_rng(seed)
-    if mu is None:
+    if mu is None and sigma is None:
         drawn = draw_intensity(degradation, rng)
-        return float(drawn.mu), float(drawn.sigma if sigma is None else sigma)
-    return mu, draw_sigma_given_mu(degradation, mu, rng) if sigma is None else sigma
+        return float(drawn.mu), float(drawn.sigma)
+    if sigma is None:
+        assert mu is not None
+        return mu, draw_sigma_given_mu(degradation, mu, rng)
+    return draw_mu_given_sigma(degradation, sigma, rng) if mu is None else mu, sigma
 
 
 def _degrade_file(run_of: _Run, job: Job, show: Callable[[float], None]) -> Record:
