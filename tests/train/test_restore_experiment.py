@@ -150,6 +150,21 @@ def test_existing_data_shows_as_many_photos_as_asked(
         replace(experiment, existing_every=0)
 
 
+def test_a_gain_is_bold_where_interval_and_every_seed_agree() -> None:
+    untouched = [Score("within", "haze", "x", f"haze{k}", 20, 0.5) for k in range(8)]
+    runs: dict[Run, list[Score]] = {}
+    for seed, gain in enumerate((3.0, 1.0, -1.0)):
+        runs[Run("nafnet", "existing", seed, 0)] = untouched
+        runs[Run("nafnet", "both", seed, 12)] = [replace(row, psnr=row.psnr + gain) for row in untouched]
+    results = Results(untouched, runs)
+    (column,) = mean_columns(results)
+    before, after = results.seeds("nafnet", "existing", 0), results.seeds("nafnet", "both", 12)
+    agreed, _ = report._gain(results, before[:2], after[:2], column).split(" / ")
+    assert agreed == "**+2.00 [+2.00, +2.00] (+3.00, +1.00)**"
+    disputed, _ = report._gain(results, before, after, column).split(" / ")
+    assert disputed == "+1.00 [+1.00, +1.00] (+3.00, +1.00, -1.00)"
+
+
 def test_groups_weigh_the_same_and_gains_are_paired() -> None:
     def score(kind: str, number: int, psnr: float) -> Score:
         return Score("within", kind, "x", f"{kind}{number}", psnr, psnr / 40)

@@ -108,7 +108,8 @@ def markdown(config: ExperimentConfig, results: Results, facts: Mapping[str, Any
         "# Restoration with and without generated data",
         f"Written by `{facts['command']}`; do not edit. Cells are PSNR in dB / SSIM on RGB "
         "images rounded to 8 bits, means over images and seeds; gains come with "
-        "the 95 % interval of the bootstrap over images, PSNR first; in bold where it excludes 0. Every "
+        "the 95 % interval of the bootstrap over images and, in parentheses, those of each seed, PSNR first; "
+        "in bold where the interval excludes 0 and every seed agrees. Every "
         "number with its interval and its seeds is in `tables.csv`, every image in `images.csv`. Compare "
         "trends with the paper, not levels: it reports LPIPS and FID of far larger networks and data.",
         f"* Existing data: {config.pairs} simulated pairs of one family per degradation ({families}) on "
@@ -182,11 +183,14 @@ def _cell(results: Results, runs: Sequence[Run], column: Column) -> str:
 def _gain(results: Results, before: Sequence[Run], after: Sequence[Run], column: Column) -> str:
     parts = []
     for metric, digits in (("psnr", 2), ("ssim", 3)):
-        gain = gain_of(results, before, after, metric, column).interval
+        summary = gain_of(results, before, after, metric, column)
+        gain, seeds = summary.interval, summary.seeds
         text = f"{gain.mean:+.{digits}f}"
         if column.images > 1:
             text += f" [{gain.low:+.{digits}f}, {gain.high:+.{digits}f}]"
-        parts.append(f"**{text}**" if gain.low > 0 or gain.high < 0 else text)
+        text += f" ({', '.join(f'{seed:+.{digits}f}' for seed in seeds)})"
+        sure = min(gain.low, *seeds) > 0 or max(gain.high, *seeds) < 0
+        parts.append(f"**{text}**" if sure else text)
     return " / ".join(parts)
 
 
