@@ -38,7 +38,9 @@ def number(name: str, value: object) -> float:
 
 
 def whole_number(name: str, value: object) -> int:
-    """`value` as an int; a fraction is refused rather than cut."""
+    """`value` as an int, exactly; a fraction is refused rather than cut."""
+    if isinstance(value, int) or (isinstance(value, str) and value.strip().isdecimal()):
+        return int(value)  # a large one would not survive as a float
     result = number(name, value)
     if result != int(result):
         raise ValueError(f"{name}={result} must be a whole number")
@@ -101,6 +103,8 @@ def read_link(query: Mapping[str, str]) -> LinkSettings:
         query.get("engine", "simulator"),
     )
     request = job.request
+    if request.seed > SEED_TOP:
+        raise ValueError(f"seed={request.seed} is more than the page can hold; choose one up to {SEED_TOP}")
     return LinkSettings(request.degradation, request.mu, request.sigma, request.seed, query.get("engine"))
 
 

@@ -53,6 +53,17 @@ def test_unusable_values_are_refused_with_a_sentence(values: dict[str, object], 
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("seed", [2**53 + 1, 2**63 - 1, str(2**63 - 1), " 12 ", 7.0, "7.0"])
+def test_a_whole_number_stays_what_it_is(seed: object) -> None:
+    assert read_job(*changed(seed=seed)).request.seed == int(float(seed) if "." in str(seed) else seed)
+
+
+def test_a_link_cannot_carry_a_seed_that_a_browser_rounds() -> None:
+    assert read_link({"seed": str(2**53 - 1)}).seed == 2**53 - 1
+    with pytest.raises(ValueError, match=f"seed={2**53} is more than .* up to {2**53 - 1}"):
+        read_link({"seed": str(2**53)})
+
+
 def test_a_link_carries_the_settings() -> None:
     link = read_link({"degradation": "rain", "mu": "0.31", "sigma": "0.05", "seed": "12", "engine": "gendeg"})
     assert (link.degradation, link.mu, link.sigma, link.seed) == (Degradation.RAIN, 0.31, 0.05, 12)
