@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gendeg_core.dataset.pairs import PairEntry, StoredPair
+from gendeg_core.dataset.pairs import PairEntry, PairsError, StoredPair
 
 ASKED = ("mu", "sigma", "seed", "engine", "sampled_dataset", "dataset")  # columns of a plan, GenDS or our own
 
@@ -71,19 +71,27 @@ def asked_in(files: Sequence[Path], folder: Path) -> dict[str, Note]:
     Args:
         files: Parquet or CSV, shards of our own or an index as GenDS has it.
         folder: paths in the tables start here.
+
+    Raises:
+        PairsError: mu, sigma or seed is no number.
     """
     found = {}
     for file in files:
         for name, row in _rows(file, folder):
-            mu, sigma, seed = (row.get(column) for column in ("mu", "sigma", "seed"))
-            found[name] = Note(
-                name,
-                dataset=row.get("sampled_dataset") or row.get("dataset") or "",
-                mu_asked=math.nan if mu in (None, "") else float(mu),
-                sigma_asked=math.nan if sigma in (None, "") else float(sigma),
-                seed=-1 if seed in (None, "") else int(seed),
-                engine=row.get("engine") or "",
-            )
+            known = {column: value for column, value in row.items() if value not in (None, "")}
+            try:
+                found[name] = Note(
+                    name,
+                    dataset=known.get("sampled_dataset") or known.get("dataset", ""),
+                    mu_asked=float(known.get("mu", math.nan)),
+                    sigma_asked=float(known.get("sigma", math.nan)),
+                    seed=int(known.get("seed", -1)),
+                    engine=known.get("engine", ""),
+                )
+            except ValueError as error:
+                raise PairsError(
+                    f"{file}, pair {name}: mu, sigma or seed is wrong ({error}); mend it"
+                ) from error
     return found
 
 
@@ -91,7 +99,8 @@ def _rows(file: Path, folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Name and small columns of every row; tables that name no pair tell nothing."""
     if file.suffix == ".csv":
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            yield from ((str(folder / row["image_path"]), row) for row in csv.DictReader(lines))
+            rows = (row for row in csv.DictReader(lines) if row["image_path"])
+            yield from ((str(folder / row["image_path"]), row) for row in rows)
         return
     schema = pq.read_schema(file)
     present = [name for name in ASKED if name in schema.names]

@@ -122,6 +122,18 @@ def test_lq_of_pair_folders_is_embedded(tmp_path: Path, weights: Path):
     assert table.clean == [str(tmp_path / "rain" / "gt" / "a.png")]
 
 
+def test_an_index_with_a_wrong_number_is_told(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "set").mkdir()
+    lines = "image_path,target_path,degradation,mu\na.png,b.png,haze,strong\n"
+    (tmp_path / "set" / "index.csv").write_text(lines)
+    assert embed(tmp_path / "set", "--output", tmp_path / "e.parquet", "--weights", weights) == 1
+    error = capsys.readouterr().err
+    assert "mu, sigma or seed is wrong (could not convert string to float: 'strong'); mend it" in error
+    assert error.count("\n") == 1
+
+
 def test_a_bad_photo_is_told_and_skipped(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]):
     save(tmp_path / "in" / "good.png", 1)
     (tmp_path / "in" / "bad.png").write_bytes(b"no photo")
