@@ -50,6 +50,26 @@ def test_unsuitable_photos_are_left_out_without_moving_the_others(
         list_photos(photos[0], captions)
 
 
+def test_photos_of_one_name_in_two_folders_keep_their_own_captions(tmp_path: Path) -> None:
+    for place in ("cam1", "cam2"):
+        (tmp_path / "photos" / place).mkdir(parents=True)
+        for number in range(3):
+            draw_photo(number).save(tmp_path / "photos" / place / f"{number}.png")
+    captions = tmp_path / "captions.csv"
+    rows = ["cam1/1.png,a road,1", "cam2/1.png,a lake,", "cam1/2.png,a field,", "cam2/2.png,a map,0"]
+    captions.write_text("\n".join(["file,caption,suitable", *rows]))
+    found = {r.path.relative_to(tmp_path): r.caption for r in list_photos(tmp_path / "photos", captions)}
+    assert found == {
+        Path("photos/cam1/1.png"): "a road",
+        Path("photos/cam1/2.png"): "a field",  # an empty cell says nothing against it
+        Path("photos/cam2/0.png"): "",
+        Path("photos/cam2/1.png"): "a lake",
+    }
+    captions.write_text(captions.read_text().replace("cam", "photos/cam"))
+    again = {r.path.relative_to(tmp_path): r.caption for r in list_photos(tmp_path / "photos", captions)}
+    assert again == found
+
+
 def test_a_crop_is_cut_inside_the_border(tmp_path: Path) -> None:
     image = draw_photo(3, (100, 90))
     framed = Image.new("RGB", (120, 110), (255, 0, 255))
@@ -102,6 +122,24 @@ def test_small_pairs_are_enlarged_together(tmp_path: Path) -> None:
     pair = StoredPairs(pairs_in(tmp_path, degradation=Degradation.LOW_LIGHT), 32).pair(0, 0)
     assert pair["clean"].shape == (3, 32, 32)
     assert (pair["degraded"].double() - pair["clean"].double() / 2).abs().mean() < 2
+
+
+def test_small_pairs_can_be_enlarged_less_than_large_ones_are_cut(tmp_path: Path) -> None:
+    write_pairs(tmp_path, [(80, 64), (50, 44), (20, 24)])
+    reader = pairs_in(tmp_path, degradation=Degradation.LOW_LIGHT)
+    source, whole = (StoredPairs(reader, 48, balanced=True, smallest=side) for side in (32, None))
+    pairs = {int(source._turn(0, k)): source.pair(0, k) for k in range(3)}
+    assert [pairs[number]["clean"].shape[1:] for number in range(3)] == [(48, 48), (44, 44), (32, 32)]
+    clean = torch.from_numpy(reader.entry(1).images()[0].copy()).permute(2, 0, 1)
+    found = [torch.equal(pairs[1]["clean"], part) for x in range(7) for part in _both(clean[..., x : x + 44])]
+    assert any(found), "pixel for pixel, not enlarged"
+    for k in range(3):
+        if source._turn(0, k) == 0:  # large pairs are cut as ever
+            assert torch.equal(source.pair(0, k)["clean"], whole.pair(0, k)["clean"])
+
+
+def _both(image: torch.Tensor) -> list[torch.Tensor]:
+    return [image, image.flip(-1)]
 
 
 def test_a_pair_without_partner_is_refused(tmp_path: Path) -> None:

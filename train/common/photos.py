@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from gendeg_core.dataset.captions import caption_rows
+from gendeg_core.dataset.captions import read_captions, unsuitable_photos
 from train.common.errors import UsageError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"}
@@ -29,30 +29,26 @@ def list_photos(
 ) -> list[PhotoRecord]:
     """Photos below `folder`, sorted; the training part or, with `held`, the held-out part.
 
-    `captions` is a CSV with columns file, caption and optionally suitable (rows with 0 are left out).
-    Without it every photo counts and captions are empty.
+    `captions` is a CSV with columns file (a photo's path in the folder, or a longer one), caption and
+    optionally suitable (rows with 0 are left out). Without it every photo counts and captions are empty.
 
     Raises:
         UsageError: no photo is found, or the captions cannot be read.
     """
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    rows = _read_captions(captions) if captions is not None else {}
+    try:
+        texts = read_captions(captions) if captions is not None else {}
+        unsuitable = unsuitable_photos(captions) if captions is not None else set()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     records = []
     for number, path in enumerate(paths):
-        row = rows.get(path.name, {})
-        if row.get("suitable", "1") == "1" and (number % HELD_OUT_EVERY == 0) == held:
-            records.append(PhotoRecord(path, row.get("caption", ""), border))
+        name = path.relative_to(folder).as_posix()
+        if name not in unsuitable and (number % HELD_OUT_EVERY == 0) == held:
+            records.append(PhotoRecord(path, texts.get(name, ""), border))
     if not records:
         raise UsageError(f"no usable photo below {folder}; give a folder with at least {HELD_OUT_EVERY + 1}")
     return records
-
-
-def _read_captions(path: Path) -> dict[str, dict[str, str]]:
-    """File name to its row of the CSV."""
-    try:
-        return {Path(name).name: row for name, row in caption_rows(path).items()}
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def read_crop(record: PhotoRecord, size: int, rng: np.random.Generator, largest_zoom: float = 3.0) -> Tensor:
