@@ -12,6 +12,7 @@ import numpy as np
 from app import embedders, exploration
 from app.explore_files import write_file
 from app.explore_opening import open_files
+from app.explore_points import check_weights
 from app.explore_session import ExploreSession, ShownMap, joined_sources
 from app.explore_sources import MOST_POINTS, Source
 from app.explore_views import NEIGHBOURS
@@ -119,7 +120,7 @@ def place(photo: str | None) -> dict[str, Any]:
     session = ExploreSession()
     exploration.show_shipped(session)
     shown = session.map()
-    exploration.check_weights(shown, None)
+    check_weights(shown, None)
     (path,) = _paths([photo] if photo else None)
     seen = embedders.look(read(path).pixels)
     ((x, y),) = shown.place(np.stack([seen.degradation])).tolist()

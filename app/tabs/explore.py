@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import cancel, exploration, explore_files
+from app import cancel, exploration, explore_files, explore_points
 from app.explore_session import ExploreSession
 from app.explore_views import COLOURS
 from app.settings import SEED_TOP
@@ -222,15 +222,15 @@ def _wire_maps(session: gr.State, tab: gr.Tab, controls: Controls, results: Resu
 
 
 def _wire_points(session: gr.State, controls: Controls, results: Results) -> None:
-    results.colour.input(exploration.recolour, [session, results.colour], results.map, **LIVE)
-    results.map.select(exploration.show_point, session, [results.card, results.restore], **LIVE)
-    results.card.select(exploration.show_neighbour, session, [results.map, results.card], **LIVE)
+    results.colour.input(explore_points.recolour, [session, results.colour], results.map, **LIVE)
+    results.map.select(explore_points.show_point, session, [results.card, results.restore], **LIVE)
+    results.card.select(explore_points.show_neighbour, session, [results.map, results.card], **LIVE)
     landed = [controls.photos, results.status, results.map, results.card]
     controls.photos.upload(
-        exploration.add_photos, [session, controls.photos], landed, **QUIET, **LANE
+        explore_points.add_photos, [session, controls.photos], landed, **QUIET, **LANE
     ).success(lambda: gr.update(interactive=True), None, results.restore, queue=False, **QUIET)
     controls.clear.click(
-        exploration.clear_photos, session, [results.status, results.map, results.card], **LIVE
+        explore_points.clear_photos, session, [results.status, results.map, results.card], **LIVE
     )
     results.restore.click(cancel.arm, session, results.status, queue=False, **QUIET).then(
         explore_files.restore_selected, session, [results.status, results.card], **QUIET,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import embedders, exploration, explore_sources
+from app import embedders, exploration, explore_points, explore_sources
 from app.exploration import Page
 from app.explore_opening import open_files
 from app.explore_session import ExploreSession
@@ -61,7 +61,7 @@ def test_the_shipped_map_opens_once(folder: Path):
 
 
 def test_a_point_has_its_own_pictures_record_and_neighbours(session: ExploreSession):
-    card, _ = exploration.show_point(session, event(13))
+    card, _ = explore_points.show_point(session, event(13))
     assert [one["title"] for one in card["pictures"]] == ["photo", "clean", "restored"]
     for one, partner in zip(card["pictures"], ("", "clean", "restored"), strict=True):
         np.testing.assert_allclose(middle_of(one["src"]), colour_of(13, partner), atol=4)
@@ -77,30 +77,30 @@ def test_a_point_has_its_own_pictures_record_and_neighbours(session: ExploreSess
 
 
 def test_a_neighbour_becomes_the_selected_point(session: ExploreSession):
-    exploration.show_point(session, event(13))
-    chart, card = exploration.show_neighbour(session, event(7))
+    explore_points.show_point(session, event(13))
+    chart, card = explore_points.show_neighbour(session, event(7))
     assert chart["selected"] == session.selected == 7
     assert facts(card)["seed"] == "7"
     with pytest.raises(gr.Error, match="no photo 60"):
-        exploration.show_point(session, event(COUNT))
+        explore_points.show_point(session, event(COUNT))
 
 
 def test_own_photos_land_on_the_map_with_their_degradation(session: ExploreSession, photo: str):
-    box, status, chart, card = list(exploration.add_photos(session, [photo, photo]))[-1]
+    box, status, chart, card = list(explore_points.add_photos(session, [photo, photo]))[-1]
     assert box is None
-    seen = embedders.look(exploration.read(Path(photo)).pixels)
+    seen = embedders.look(explore_points.read(Path(photo)).pixels)
     assert f"mine.png is most likely {seen.predicted.replace('_', ' ')} ({seen.score:.2f})" in status["text"]
     assert len(chart["stars"]) == 2
     assert [name for name, _ in card["rows"]][1:] == [kind.replace("_", " ") for kind in seen.scores]
     assert sum(seen.scores.values()) == pytest.approx(1, abs=1e-5)
     shown = session.map()
-    exploration.show_point(session, event(0, star=True))
+    explore_points.show_point(session, event(0, star=True))
     assert session.star == 0
     low, high = shown.points.min(0) - 5, shown.points.max(0) + 5
     assert all(low[0] < star.x < high[0] and low[1] < star.y < high[1] for star in shown.stars)
     *_, last = exploration.recompute(session, "content", None, "euclidean", 1)
     assert len(last.map["stars"]) == 2, "they find their places on the new map"
-    exploration.clear_photos(session)
+    explore_points.clear_photos(session)
     assert session.map().stars == []
 
 
@@ -151,7 +151,7 @@ def test_photos_become_a_set_of_their_own_beside_the_map(session: ExploreSession
     shown = session.map()
     assert len(shown) == COUNT + 6
     assert set(shown.joined.sets) == {"existing", "GenDS", "own photos"}
-    card, _ = exploration.show_point(session, event(COUNT + 2))
+    card, _ = explore_points.show_point(session, event(COUNT + 2))
     assert card["title"] == "2.png"
     assert card["pictures"][0]["src"]
     *_, page = exploration.open_data(session, files, False, *SETTINGS)
@@ -177,11 +177,11 @@ def test_a_table_shows_photos_of_allowed_folders_only(
     table = EmbeddingTable([str(path) for path in photos], vectors, vectors, ["rain"] * 6, vectors[:, 0])
     write_table(table, tmp_path / "table.parquet")
     list(exploration.open_data(session, [str(tmp_path / "table.parquet")], False, *SETTINGS))
-    assert "--photos" in exploration.show_point(session, event(0))[0]["missing"]
+    assert "--photos" in explore_points.show_point(session, event(0))[0]["missing"]
     monkeypatch.setattr(explore_sources, "roots", [tmp_path / "elsewhere"])
-    assert exploration.show_point(session, event(0))[0]["pictures"] == []
+    assert explore_points.show_point(session, event(0))[0]["pictures"] == []
     monkeypatch.setattr(explore_sources, "roots", [tmp_path / "inside"])
-    assert exploration.show_point(session, event(0))[0]["pictures"][0]["title"] == "photo"
+    assert explore_points.show_point(session, event(0))[0]["pictures"][0]["title"] == "photo"
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_without_map_and_weights_a_sentence_says_so(folder: Path, photo: str):
         assert "No map is installed here yet" in page.status["text"]
         assert "no DA-CLIP weights" in page.status["text"]
         with pytest.raises(gr.Error, match="There is no map yet"):
-            list(exploration.add_photos(session, [photo]))
+            list(explore_points.add_photos(session, [photo]))
         with pytest.raises(gr.Error, match="no DA-CLIP weights"):
             list(exploration.open_data(session, [photo], False, *SETTINGS))
 
@@ -228,17 +228,17 @@ def test_photos_of_other_weights_have_no_place_on_the_map(
 ):
     session.own = str(tiny_weights(tmp_path / "other", seed=1))
     with pytest.raises(gr.Error, match="The map was embedded with daclip@.*, photos here are with other@"):
-        list(exploration.add_photos(session, [photo]))
+        list(explore_points.add_photos(session, [photo]))
 
 
 def test_colours_change_and_the_view_stays(session: ExploreSession):
-    before = exploration.recolour(session, "degradation")
-    after = exploration.recolour(session, "mu")
+    before = explore_points.recolour(session, "degradation")
+    after = explore_points.recolour(session, "mu")
     assert before["key"] == after["key"]
     assert after["scale"]["high"] == pytest.approx(0.59)
-    assert exploration.recolour(session, "set")["names"] == ["GenDS", "existing"]
+    assert explore_points.recolour(session, "set")["names"] == ["GenDS", "existing"]
     with pytest.raises(gr.Error, match="unknown colour 'smell'"):
-        exploration.recolour(session, "smell")
+        explore_points.recolour(session, "smell")
 
 
 def test_overlap_is_a_table_of_numbers(session: ExploreSession):

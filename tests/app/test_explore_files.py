@@ -13,7 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from app import exploration, explore_files, explore_opening, explore_sources, restorers, shipped_map
+from app import (
+    exploration,
+    explore_files,
+    explore_opening,
+    explore_points,
+    explore_sources,
+    restorers,
+    shipped_map,
+)
 from app.explore_opening import open_files
 from app.explore_session import ExploreSession
 from app.explore_sources import Source
@@ -163,7 +171,7 @@ def test_weights_of_ones_own_are_known_by_what_is_in_them(session: ExploreSessio
     _, status = explore_files.add_weights(session, files)
     assert session.map().joined.table.weights in status["text"]
     photo = str(write_scene(tmp_path / "photo.png"))
-    *_, (_, told, _, _) = exploration.add_photos(session, [photo])
+    *_, (_, told, _, _) = explore_points.add_photos(session, [photo])
     assert "most likely" in told["text"]
 
 
