@@ -22,16 +22,17 @@ import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import nn
+from torch.utils.data import default_collate
 
 from train.common.checkpoint import claim_run, load_checkpoint, save_checkpoint
 from train.common.crops import CroppedPairs, Moves
-from train.common.data import as_batch, batches, held_source, pair_source, pooled
+from train.common.data import batches, held_source, pair_source, pooled, stored_pairs
 from train.common.errors import UsageError
 from train.common.held_pairs import held_numbers, held_sheet, restore_held
 from train.common.network_folder import save_network
 from train.common.options import RunOptions, make_accelerator
-from train.common.pairs import MixedPairs, PairSource
-from train.common.pool import PairPool
+from train.common.pairs import MixedPairs, PairSource, StoredPairs
+from train.common.pool import COMPLETE, PairPool
 from train.common.presets import start
 from train.common.restoration import LOSSES, PAPER, SHORT, Loss, Model, as_images, rate_factor
 from train.common.tracking import Speedometer, Tracker, make_speedometer
@@ -44,12 +45,14 @@ class RestoreConfig(RunOptions):
     Args:
         model: which network; its recipe sets the defaults of the presets.
         size_of_model: tiny, embedded, paper, or a published NAFNet such as GoPro-width32.
+        start: folder of weights of that network to go on from; empty for random ones.
         pools: pools of pairs that another run has made, as PATH or PATH@COUNT for the first so many; several
             are drawn from in proportion to their numbers. Instead of photos and pairs.
-        scene: side in pixels of the pairs that crops are cut from; simulated degradations span all of it.
+        scene: side in pixels of the pairs that crops are cut from; simulated degradations span all of it, and
+            stored pairs that are smaller are taken as they are.
         moves: see `train.common.crops.CroppedPairs`.
-        held: pool of pairs to watch the training with; empty for simulators on the held-out photos, or the
-            training pairs themselves where there are no photos.
+        held: pairs to watch the training with: a pool, or stored pairs as in `pairs`. Without, simulators on
+            the held-out photos; without photos either, the training pairs, and the numbers say so.
         held_pairs: how many of them.
         loss: psnr (negative PSNR), bounded_psnr (that up to 40 dB), cautious (with SSIM, and harm counts
             more than gain) or l1.
@@ -62,6 +65,7 @@ class RestoreConfig(RunOptions):
     output: Path = Path("runs/restore")
     model: Model = "nafnet"
     size_of_model: str = "paper"
+    start: Path | None = None
     pools: tuple[str, ...] = ()
     scene: int = 256
     moves: Moves = "mirror"
@@ -122,7 +126,7 @@ PRESETS = {"tiny": tiny, "embedded": embedded, "paper": paper}
 
 
 def build_network(config: RestoreConfig) -> nn.Module:
-    """A fresh network; its weights follow from torch's seed."""
+    """The network to train, in single precision; fresh weights follow from torch's seed."""
     from gendeg_core.restore.zoo import build
 
     try:
@@ -132,13 +136,25 @@ def build_network(config: RestoreConfig) -> nn.Module:
     if config.model == "nafnet" and network.config["train_size"]:
         # it pools over windows of this size when it restores larger images
         network.register_to_config(train_size=config.size)
+    if config.start is not None:
+        copy_weights(network, config.start)
     return network
 
 
+def copy_weights(network: Any, folder: Path) -> None:
+    """Give the network the weights in `folder`, whatever their precision."""
+    try:
+        network.load_state_dict(type(network).from_pretrained(folder).state_dict())
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(f"{folder} holds no weights of this network ({reason}); name other ones") from error
+
+
 def source_of(config: RestoreConfig) -> PairSource:
-    """The pairs to train on, each `scene` pixels wide."""
+    """The pairs to train on, `scene` pixels wide, or smaller where stored pairs are."""
     if not config.pools:
-        return pair_source(replace(config, size=config.scene), balanced=True)
+        smallest = None if config.pool else config.size  # the pairs of a pool have one size
+        return pair_source(replace(config, size=config.scene), balanced=True, smallest=smallest)
     pools = [stored_pool(option) for option in config.pools]
     return MixedPairs(pools, [pool.length for pool in pools]) if len(pools) > 1 else pools[0]
 
@@ -153,20 +169,28 @@ def stored_pool(option: str) -> PairPool:
     return PairPool.stored(Path(path), int(count))
 
 
-def held_batch(config: RestoreConfig) -> Any:
-    """The held pairs as one batch, cut from the middle of their scenes."""
+def watched(config: RestoreConfig) -> tuple[str, PairSource]:
+    """What the training is watched with: "held-out" or "training", and such pairs."""
     if config.held:
-        source: PairSource = PairPool.stored(Path(config.held))
-    elif config.pools:
-        source = source_of(config)
-    else:
-        source = held_source(replace(config, size=config.scene))
-    batch = as_batch(source, config.seed, config.held_pairs)
-    for name in ("clean", "degraded"):
-        height, width = batch[name].shape[-2:]
-        top, left = (height - config.size) // 2, (width - config.size) // 2
-        batch[name] = batch[name][..., top : top + config.size, left : left + config.size].contiguous()
-    return batch
+        if (Path(config.held) / COMPLETE).is_file():
+            return "held-out", PairPool.stored(Path(config.held))
+        reader, _ = stored_pairs(config.held, "--held")
+        return "held-out", StoredPairs(reader, config.scene, balanced=True, smallest=config.size)
+    if config.photos is not None:
+        return "held-out", held_source(replace(config, size=config.scene))
+    return "training", source_of(config)
+
+
+def held_batch(config: RestoreConfig) -> Any:
+    """The pairs to watch as one batch, cut from the middle of their scenes."""
+    _, source = watched(config)
+    pairs = [source.pair(config.seed, k) for k in range(config.held_pairs)]
+    for pair in pairs:
+        for name in ("clean", "degraded"):
+            height, width = pair[name].shape[-2:]
+            top, left = (height - config.size) // 2, (width - config.size) // 2
+            pair[name] = pair[name][..., top : top + config.size, left : left + config.size].contiguous()
+    return default_collate(pairs)
 
 
 @dataclass(frozen=True)
@@ -175,6 +199,7 @@ class Training:
 
     accelerator: Accelerator
     pairs: PairSource
+    watched: str  # what `held` is: "held-out", or "training" where nothing is held out
     held: Any
     bare: nn.Module
     model: nn.Module
@@ -222,7 +247,8 @@ def set_up(config: RestoreConfig) -> Training:
         first, averages = resumed
         ema.load_state_dict(averages)
     ema.to(accelerator.device)
-    return Training(accelerator, pairs, held_batch(config), bare, model, optimiser, schedule, ema, first)
+    held = watched(config)[0], held_batch(config)
+    return Training(accelerator, pairs, *held, bare, model, optimiser, schedule, ema, first)
 
 
 def main(config: RestoreConfig) -> None:
@@ -258,7 +284,7 @@ def main(config: RestoreConfig) -> None:
         if done % config.save_every == 0 or done == config.steps:
             save_checkpoint(config.output, accelerator, done, run.ema.state_dict())
         if done % config.sample_every == 0 or done == config.steps:
-            log_held_out(run, tracker, done)
+            log_held(run, tracker, done)
     if accelerator.is_main_process:
         with run.averaged() as network:
             save_network(network, config.output / "weights")
@@ -266,13 +292,15 @@ def main(config: RestoreConfig) -> None:
     accelerator.end_training()
 
 
-def log_held_out(run: Training, tracker: Tracker, done: int) -> None:
-    """PSNR and SSIM on held pairs before and after restoration, and a sheet of both."""
+def log_held(run: Training, tracker: Tracker, done: int) -> None:
+    """PSNR and SSIM on the watched pairs before and after restoration, and a sheet of both."""
     if run.accelerator.is_main_process:
         with run.averaged() as network:
             restored = restore_held(network, run.held, run.accelerator.device)
-        tracker.log(done, **held_numbers(restored, run.held))
-        tracker.picture(done, "held-out", held_sheet(restored, run.held))
+        prefix = "" if run.watched == "held-out" else f"{run.watched}_"
+        numbers = {f"{prefix}{name}": value for name, value in held_numbers(restored, run.held).items()}
+        tracker.log(done, **numbers)
+        tracker.picture(done, run.watched, held_sheet(restored, run.held))
     run.accelerator.wait_for_everyone()
 
 

@@ -15,6 +15,7 @@ import torch
 
 from gendeg_core.restore.nafnet import NAFNet
 from tests.train.conftest import reset_accelerate
+from tests.train.drawn import draw_photo
 from tests.train.test_resume import start_and_kill
 from train import restore
 from train.common.errors import UsageError
@@ -107,6 +108,44 @@ def test_pools_are_drawn_from_in_proportion(trained: restore.RestoreConfig) -> N
     assert stored.entry(7)["degradation"] == 7 % 6
     with pytest.raises(IndexError):
         stored.entry(96)
+
+
+def write_stored_pairs(folder: Path, sizes: dict[str, tuple[int, int]]) -> None:
+    """One pair per degradation, the degraded one half as bright."""
+    for number, (kind, size) in enumerate(sizes.items()):
+        image = draw_photo(number, size)
+        for side, pixels in (("gt", image), ("lq", image.point([v // 2 for v in range(256)] * 3))):
+            (folder / kind / side).mkdir(parents=True)
+            pixels.save(folder / kind / side / "1.png")
+
+
+def short_run(tmp_path: Path, **options: Any) -> restore.RestoreConfig:
+    """Two steps on stored pairs, of which one is smaller than the scenes and one than the crops."""
+    write_stored_pairs(tmp_path / "pairs", {"haze": (80, 64), "rain": (44, 40), "snow": (30, 28)})
+    config = replace(
+        restore.tiny(), pairs=(str(tmp_path / "pairs"),), output=tmp_path / "run", pool=0, steps=2, batch=2,
+        sample_every=2, held_pairs=3, **options,
+    )  # fmt: skip
+    restore.main(config)
+    return config
+
+
+def test_training_pairs_are_not_called_held_out(tmp_path: Path) -> None:
+    config = short_run(tmp_path)
+    last = rows_of(config.output)[-1]
+    assert {"training_psnr", "training_psnr_haze", "training_psnr_rain", "training_psnr_snow"} <= set(last)
+    assert "psnr" not in last
+    assert [path.name for path in config.output.glob("*.png")] == ["training-0000002.png"]
+
+
+def test_stored_pairs_can_be_held_out(tmp_path: Path) -> None:
+    write_stored_pairs(tmp_path / "held", {"low_light": (80, 64), "mine": (36, 33)})
+    config = short_run(tmp_path, held=f"low_light={tmp_path / 'held'}")
+    last = rows_of(config.output)[-1]
+    assert last["psnr_low_light"] == last["psnr"]
+    assert (config.output / "held-out-0000002.png").is_file()
+    with pytest.raises(UsageError, match=r"--held .*mine.* does not say which degradation"):
+        restore.main(replace(config, held=str(tmp_path / "held"), output=tmp_path / "other"))
 
 
 # ------------------------------------------------------------------ recipes

@@ -9,7 +9,7 @@ from typing import Any
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, default_collate
 
-from gendeg_core.dataset.pairs import PairsError
+from gendeg_core.dataset.pairs import PairReader, PairsError
 from gendeg_core.dataset.readers import pairs_in
 from gendeg_core.generate.codec import PatchCodec
 from gendeg_core.types import Degradation
@@ -21,11 +21,12 @@ from train.common.photos import list_photos
 from train.common.pool import PairPool
 
 
-def pair_source(options: RunOptions, *, balanced: bool = False) -> PairSource:
+def pair_source(options: RunOptions, *, balanced: bool = False, smallest: int | None = None) -> PairSource:
     """Simulators on photos and stored pairs, mixed by weight.
 
     Args:
         balanced: stored pairs take turns over their degradations, as simulated ones always do.
+        smallest: see `StoredPairs`.
     """
     sources: list[PairSource] = []
     weights: list[float] = []
@@ -34,11 +35,8 @@ def pair_source(options: RunOptions, *, balanced: bool = False) -> PairSource:
         sources.append(SimulatedPairs(photos, options.size, parse_emphasis(options.emphasis)))
         weights.append(options.simulated_weight)
     for option in options.pairs:
-        degradation, path, weight = parse_pairs(option)
-        try:
-            sources.append(StoredPairs(pairs_in(path, degradation=degradation), options.size, balanced))
-        except PairsError as error:
-            raise UsageError(f"--pairs {option!r}: {error}") from error
+        reader, weight = stored_pairs(option)
+        sources.append(StoredPairs(reader, options.size, balanced, smallest))
         weights.append(weight)
     if not sources:
         raise UsageError("nothing to train on; give --photos FOLDER, --pairs PATH, or both")
@@ -47,10 +45,23 @@ def pair_source(options: RunOptions, *, balanced: bool = False) -> PairSource:
     return MixedPairs(sources, weights) if len(sources) > 1 else sources[0]
 
 
+def stored_pairs(option: str, name: str = "--pairs") -> tuple[PairReader, float]:
+    """The pairs that [DEGRADATION=]PATH[=WEIGHT] names, and their weight.
+
+    Raises:
+        UsageError: it cannot be understood or read; `name` is the option that the message names.
+    """
+    degradation, path, weight = parse_pairs(option, name)
+    try:
+        return pairs_in(path, degradation=degradation), weight
+    except PairsError as error:
+        raise UsageError(f"{name} {option!r}: {error}") from error
+
+
 def held_source(options: RunOptions) -> PairSource:
-    """Simulators on the held-out photos; without photos the training pairs themselves."""
+    """Simulators on the held-out photos; without photos the training pairs themselves, in balance."""
     if options.photos is None:
-        return pair_source(options)
+        return pair_source(options, balanced=True)
     photos = list_photos(options.photos, options.captions, held=True, border=options.border)
     return SimulatedPairs(photos, options.size)
 
@@ -60,25 +71,29 @@ def as_batch(source: PairSource, seed: int, count: int) -> Any:
     return default_collate([source.pair(seed, k) for k in range(count)])
 
 
-def parse_pairs(option: str) -> tuple[Degradation | None, Path, float]:
-    """The parts of [DEGRADATION=]PATH[=WEIGHT]; None for all degradations that are stored there."""
+def parse_pairs(option: str, name: str = "--pairs") -> tuple[Degradation | None, Path, float]:
+    """The parts of [DEGRADATION=]PATH[=WEIGHT]; None for all degradations that are stored there.
+
+    Args:
+        name: of the option, for messages.
+    """
     first, *rest = option.split("=")
     degradation = None
     if rest and first in list(Degradation):
         degradation, (first, *rest) = Degradation(first), rest
     if not first or len(rest) > 1:
         raise UsageError(
-            f"--pairs {option!r} is not PATH, PATH=WEIGHT, DEGRADATION=PATH or DEGRADATION=PATH=WEIGHT"
+            f"{name} {option!r} is not PATH, PATH=WEIGHT, DEGRADATION=PATH or DEGRADATION=PATH=WEIGHT"
         )
     try:
         weight = float(rest[0]) if rest else 1.0
     except ValueError:
         known = ", ".join(Degradation)
         raise UsageError(
-            f"--pairs {option!r}: {rest[0]!r} is no weight, or {first!r} none of {known}"
+            f"{name} {option!r}: {rest[0]!r} is no weight, or {first!r} none of {known}"
         ) from None
     if not 0 <= weight < float("inf"):
-        raise UsageError(f"--pairs {option!r}: the weight must be a number from 0 up")
+        raise UsageError(f"{name} {option!r}: the weight must be a number from 0 up")
     return degradation, Path(first), weight
 
 

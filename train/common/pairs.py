@@ -93,6 +93,9 @@ class StoredPairs(PairSource):
     """Crops of existing pairs: shards of the data factory, GenDS, or folders lq and gt.
 
     Args:
+        size: side of the square crop in pixels; smaller pairs are enlarged.
+        smallest: enlarge pairs to this side only, so that crops of small ones are smaller than `size`; None
+            for crops of one size.
         balanced: take turns over the degradations that are there, and over all pairs of each before one comes
             again; without it every pair is as likely as any other.
     """
@@ -100,15 +103,18 @@ class StoredPairs(PairSource):
     reader: PairReader
     size: int
     balanced: bool = False
+    smallest: int | None = None
 
     def pair(self, seed: int, k: int) -> Pair:
         rng = np.random.default_rng(sample_seed(seed, k))
         number = self._turn(seed, k) if self.balanced else int(rng.integers(len(self.reader)))
         entry = self.reader.entry(number)
-        clean, degraded = (_at_least(image, self.size) for image in entry.images())
+        least = self.size if self.smallest is None else self.smallest
+        clean, degraded = (_at_least(image, least) for image in entry.images())
         height, width = clean.shape[:2]
-        top, left = rng.integers(0, height - self.size + 1), rng.integers(0, width - self.size + 1)
-        window = np.s_[top : top + self.size, left : left + self.size]
+        side = min(self.size, height, width)
+        top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
+        window = np.s_[top : top + side, left : left + side]
         flip = np.s_[:, ::-1] if rng.random() < 0.5 else np.s_[:, :]
         kind = list(Degradation).index(entry.degradation)
         return make_pair(clean[window][flip], degraded[window][flip], kind, entry.caption)
