@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tyro
+from safetensors.torch import load_file
 
-from gendeg_core.weights import faults
+from gendeg_core.weights import faults, read_record
 from tests.train.conftest import reset_accelerate
 from tests.train.drawn import draw_photo
 from train import gendeg, restore_experiment
@@ -113,6 +115,36 @@ def test_repeating_it_changes_nothing_and_other_options_are_refused(experiment: 
         replace(experiment, scaling=(13,))
 
 
+def test_runs_go_on_from_weights_and_the_record_tells_both_commands(
+    experiment: ExperimentConfig, tmp_path: Path
+) -> None:
+    start = experiment.weights
+    assert start is not None
+    config = replace(
+        experiment, output=tmp_path / "work", results=tmp_path / "results", weights=tmp_path / "weights",
+        start=start, rate=0.5, loss="cautious", seeds=(0,), scaling=(), generated_alone=False, steps=2,
+    )  # fmt: skip
+    shutil.copytree(experiment.data, config.data)
+    reset_accelerate()
+    restore_experiment.main(config)
+    for name in ("nafnet_existing", "nafnet_gends"):
+        assert faults(tmp_path / "weights" / name) == []
+        before, after = (read_record(folder / name) for folder in (start, tmp_path / "weights"))
+        assert after.recipe[:-1] == before.recipe
+        assert "--loss cautious --start START --rate 0.5 --steps 2" in after.recipe[-1]
+        assert after.samples == before.samples + 2 * config.batch
+        old, new = (
+            load_file(next((folder / name).glob("*.safetensors"))) for folder in (start, tmp_path / "weights")
+        )
+        apart = max((new[key].float() - old[key].float()).abs().max().item() for key in old)
+        assert 0 < apart < 0.05, "two steps away"
+    assert "They went on from nafnet_existing@" in (tmp_path / "results" / "tables.md").read_text()
+    with pytest.raises(UsageError, match="add --no-generated-alone"):
+        replace(experiment, start=start)
+    with pytest.raises(UsageError, match="would replace what the runs start from"):
+        replace(config, weights=start)
+
+
 def test_every_network_sees_every_sort_of_data_with_every_seed(experiment: ExperimentConfig) -> None:
     runs = all_runs(replace(experiment, models=("nafnet", "promptir", "swin"), scaling_model="swin"))
     assert len({run.name for run in runs}) == len(runs) == 3 * 3 * 2 + 2
@@ -142,7 +174,7 @@ def test_existing_data_shows_as_many_photos_as_asked(
     monkeypatch.setattr(data, "_pool", lambda _, name, source, __: sources.setdefault(name, source))
     data.make_data(config)
     assert sources["existing"].photos == training[::every]
-    facts = {"command": "", "generator": "", "generator_saw": "", "steps": 1, "hardware": ""}
+    facts = {"command": "", "generator": "", "generator_saw": "", "steps": 1, "hardware": "", "start": []}
     facts["generated"] = data.generated_counts(experiment)
     runs = {run: [] for run in all_runs(config)}
     assert words in report.markdown(config, Results([], runs), facts, figure=False)

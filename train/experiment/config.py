@@ -43,6 +43,9 @@ class ExperimentConfig:
             anyway.
         size_of_model, size, batch: of the networks, of their crops in pixels, of a step.
         loss: of all runs, see `train.restore`.
+        start: folder of weights, MODEL_existing and MODEL_gends, that the runs go on from instead of random
+            ones.
+        rate: factor on the learning rates of the recipes.
         minutes: of one core per run on average; the number of steps, the same for all, follows from a
             measurement. Or give `steps`.
         test_photos: held-out photos per degradation in the tests; test_size: side of the middle of a real
@@ -74,6 +77,8 @@ class ExperimentConfig:
     size: int = 160
     batch: int = 4
     loss: Loss = "bounded_psnr"
+    start: Path | None = None
+    rate: float = 1.0
     minutes: float = 6.0
     steps: int = 0
     test_photos: int = 20
@@ -95,8 +100,21 @@ class ExperimentConfig:
             raise UsageError(f"scene={self.scene} is smaller than the crops of size={self.size}; enlarge it")
         if self.existing_every < 1:
             raise UsageError(f"existing_every={self.existing_every} must be at least 1, for all photos")
+        if self.rate <= 0:
+            raise UsageError(f"rate={self.rate} must be above 0")
+        if self.start is not None:
+            self._check_start(self.start)
         if self.steps < 1 and self.minutes <= 0:
             raise UsageError(f"minutes={self.minutes} must be above 0, or give --steps")
+
+    def _check_start(self, start: Path) -> None:
+        if self.generated_alone or self.scaling:
+            raise UsageError(
+                f"start={start} has weights for existing data and for both, no others; add "
+                "--no-generated-alone and --scaling without a number"
+            )
+        if start == self.weights:
+            raise UsageError(f"weights={start} would replace what the runs start from; name another folder")
 
     @property
     def data(self) -> Path:

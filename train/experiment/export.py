@@ -10,18 +10,16 @@ from typing import Any
 
 import torch
 
-from gendeg_core.restore.loading import Label, load_restorer, write_label
+from gendeg_core.restore.loading import Label, load_restorer, read_label, write_label
 from gendeg_core.restore.zoo import network_class
 from gendeg_core.types import Degradation
-from gendeg_core.weights import write_record
+from gendeg_core.weights import read_record, write_record
 from train.common.network_folder import save_network
 from train.experiment.config import ExperimentConfig, command_of
-from train.experiment.jobs import Data, Run, weights_of
+from train.experiment.jobs import SHIPPED_AS, Run, start_of, weights_of
 from train.experiment.report import experiment_facts
 from train.experiment.statistics import METRICS, Results, full_counts, mean_columns
 from train.experiment.testing import REAL, Score
-
-SHIPPED: dict[str, Data] = {"existing": "existing", "gends": "both"}  # name of the weights to training data
 
 
 def export_weights(
@@ -35,23 +33,26 @@ def export_weights(
     results = Results(untouched, runs)
     counts = full_counts(config)
     for model in config.models:
-        for name, data in SHIPPED.items():
+        for data, name in SHIPPED_AS.items():
             (run,) = (r for r in results.seeds(model, data, counts[data]) if r.seed == config.seeds[0])
             partial, final = folder / f".{model}_{name}.partial", folder / f"{model}_{name}"
             shutil.rmtree(partial, ignore_errors=True)
             shutil.copytree(half_weights(config, run), partial)
             network = load_restorer(model, partial, torch.device("cpu")).net
+            start = None if config.start is None else start_of(config, model, data)
+            before = 0 if start is None else read_label(start).steps
             label = Label(
                 model=model,
                 training=name,
                 parameters=sum(parameter.numel() for parameter in network.parameters()),
-                steps=steps,
-                samples=steps * config.batch,
+                steps=before + steps,
+                samples=(before + steps) * config.batch,
                 data=describe_data(config, name),
                 weak=weaknesses(results, run),
             )
             write_label(partial, label)
-            write_record(partial, record_of(config, results, run, label))
+            recipe = [] if start is None else read_record(start).recipe
+            write_record(partial, record_of(config, results, run, label, steps, recipe))
             shutil.rmtree(final, ignore_errors=True)
             os.replace(partial, final)
             print(f"{final}: {label.weak}", flush=True)
@@ -105,10 +106,12 @@ def _loses(results: Results, run: Run, places: Any) -> bool:
     )
 
 
-def record_of(config: ExperimentConfig, results: Results, run: Run, label: Label) -> dict[str, Any]:
-    """The record that stands beside shipped weights."""
-    facts = experiment_facts(config, label.steps)
-    command = f"{command_of(config, label.steps)} --weights assets/weights"
+def record_of(
+    config: ExperimentConfig, results: Results, run: Run, label: Label, steps: int, recipe: Sequence[str]
+) -> dict[str, Any]:
+    """The record that stands beside shipped weights; `recipe` made the weights that the runs started from."""
+    facts = experiment_facts(config, steps)
+    command = f"{command_of(config, steps)} --weights {'runs' if config.start else 'assets'}/weights"
     quality: dict[str, Any] = {"command": command, "versions": facts["versions"], "seed": run.seed}
     for column in mean_columns(results):
         for metric in METRICS:
@@ -117,7 +120,7 @@ def record_of(config: ExperimentConfig, results: Results, run: Run, label: Label
                 mean = sum(values[group].mean() for group in column.groups) / len(column.groups)
                 quality.setdefault(column.name, {})[f"{metric}_{who}"] = round(float(mean), 4)
     return {
-        "recipe": [command],
+        "recipe": [*recipe, command],
         "data": f"{label.data}; crops of {config.size} pixels. Generator {facts['generator']}, itself "
         f"trained on: {facts['generator_saw']}",
         "hardware": f"{facts['hardware']}; {label.steps} steps of {config.batch} on one core",

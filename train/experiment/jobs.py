@@ -21,6 +21,7 @@ from train.common.restoration import LOSSES, Model
 from train.experiment.config import ExperimentConfig
 
 Data = Literal["existing", "gends", "both"]
+SHIPPED_AS: dict[Data, str] = {"existing": "existing", "both": "gends"}  # what weights trained so are called
 J = TypeVar("J")
 R = TypeVar("R")
 
@@ -61,6 +62,12 @@ def all_runs(config: ExperimentConfig) -> list[Run]:
     return runs
 
 
+def start_of(config: ExperimentConfig, model: Model, data: Data) -> Path:
+    """The weights that runs of this network and data go on from."""
+    assert config.start is not None
+    return config.start / f"{model}_{SHIPPED_AS[data]}"
+
+
 def run_config(config: ExperimentConfig, run: Run, steps: int) -> restore.RestoreConfig:
     """The same recipe whatever the data."""
     pools = {
@@ -68,8 +75,11 @@ def run_config(config: ExperimentConfig, run: Run, steps: int) -> restore.Restor
         "gends": [f"{config.data / 'gends'}@{run.synthetic}"],
         "both": [f"{config.data / 'existing'}", f"{config.data / 'gends'}@{run.synthetic}"],
     }[run.data]
+    recipe = restore.embedded(run.model)
+    start = None if config.start is None else start_of(config, run.model, run.data)
     return replace(
-        restore.embedded(run.model), output=config.output / "runs" / run.name, pools=tuple(pools),
+        recipe, output=config.output / "runs" / run.name, pools=tuple(pools), start=start,
+        learning_rate=config.rate * recipe.learning_rate,
         held=str(config.data / "held"), size_of_model=config.size_of_model, scene=config.scene,
         size=config.size, batch=config.batch, steps=steps, seed=run.seed, loss=config.loss,
         workers=0, border=0, save_every=max(steps // 8, 1), sample_every=max(steps // 4, 1),

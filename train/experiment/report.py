@@ -20,7 +20,7 @@ from gendeg_core.weights import folder_identity, read_record
 from train.experiment.config import EXISTING, ExperimentConfig, command_of
 from train.experiment.data import generated_counts
 from train.experiment.figure import draw_scaling
-from train.experiment.jobs import Data, Run, sorts_of_data
+from train.experiment.jobs import SHIPPED_AS, Data, Run, sorts_of_data, start_of
 from train.experiment.statistics import (
     METRICS,
     Column,
@@ -67,6 +67,7 @@ def experiment_facts(config: ExperimentConfig, steps: int) -> dict[str, object]:
         "command": command_of(config, steps),
         "options": options,
         "steps": steps,
+        "start": start_identities(config),
         "hardware": config.hardware or hardware(),
         "generator": folder_identity(generator),
         "generator_saw": saw,
@@ -74,6 +75,13 @@ def experiment_facts(config: ExperimentConfig, steps: int) -> dict[str, object]:
         "existing_families": {kind.value: name for kind, name in EXISTING.items()},
         "versions": installed_versions(),
     }
+
+
+def start_identities(config: ExperimentConfig) -> list[str]:
+    """The weights that the runs went on from; none if they began at random."""
+    if config.start is None:
+        return []
+    return [folder_identity(start_of(config, model, data)) for model in config.models for data in SHIPPED_AS]
 
 
 def installed_versions() -> dict[str, str]:
@@ -85,6 +93,11 @@ def installed_versions() -> dict[str, str]:
 
 def hardware() -> str:
     return f"{platform.machine()}, {os.cpu_count()} CPU cores, torch {torch.__version__}"
+
+
+def _begun(start: Sequence[str]) -> str:
+    """What the runs went on from."""
+    return f" They went on from {', '.join(start)}." if start else ""
 
 
 def _which(every: int) -> str:
@@ -116,7 +129,8 @@ def markdown(config: ExperimentConfig, results: Results, facts: Mapping[str, Any
         f"{_which(config.existing_every)} GenDeg only: {_painted(config, facts['generated'])}. GenDS: both.",
         f"* The generator, {facts['generator']}, was itself trained on: {facts['generator_saw']}",
         f"* Networks: {config.size_of_model} size, {facts['steps']} steps of {config.batch} crops of "
-        f"{config.size} pixels, the same recipe for all data; seeds {', '.join(map(str, config.seeds))}.",
+        f"{config.size} pixels, the same recipe for all data; seeds {', '.join(map(str, config.seeds))}."
+        + _begun(facts["start"]),
         f"* Tests: {config.test_photos} held-out photos per degradation at {config.scene} x {config.scene} "
         "under the existing family (within), and under the other families (left-out); real pairs: the "
         f"middle {config.test_size} x {config.test_size} pixels of each. Images go through in one piece.",
