@@ -2,7 +2,8 @@
 
 The paper gives the encoder (Swin-B), the five blocks of convolution, ReLU, transposed convolution and ReLU,
 and the three skips. Chosen here, because it does not say: channels of the decoder, transposed convolutions of
-kernel 2, and a last 3x3 convolution, without which the final ReLU could not lower a value.
+kernel 2, and a last 3x3 convolution, without which the final ReLU could not lower a value. Nor does it say
+what the encoder starts from, ImageNet or chance: here from random weights.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MULTIPLE = 32  # the encoder's coarsest stage
 
 
 class SwinRestorer(ModelMixin, ConfigMixin):
-    """A hierarchical encoder by its timm name, and a convolutional decoder.
+    """A hierarchical encoder by its timm name, and a convolutional decoder, both with random weights.
 
     Args:
         variant: name of any timm model of the Swin family (Swin, Swin V2) with stages at 1/4 to 1/32.
@@ -82,7 +83,8 @@ class SwinRestorer(ModelMixin, ConfigMixin):
         # rest; mirrored photo does not. In training it costs too much; below one window there is no choice.
         whole = not self.training and min(height, width) >= self.grid
         padded = mirrored(image, self.grid if whole else MULTIPLE)
-        *skips, x = (feature.permute(0, 3, 1, 2) for feature in self.encoder((padded - self.mean) / self.std))
+        stages = self.encoder((padded - self.mean) / self.std)
+        *skips, x = _channels_first(stages, self.encoder.feature_info.channels())
         for block in self.decoder:
             x = block(x)
             if skips:
@@ -106,6 +108,15 @@ def _encoder(name: str, options: dict[str, Any]) -> Any:
         always_partition=True,
         **options,
     )
+
+
+def _channels_first(stages: list[Tensor], channels: list[int]) -> list[Tensor]:
+    """Stages as (B, C, h, w): Swin and Swin V2 give their channels last, their variant CR first.
+
+    A single stage may be as wide as it has channels; not all, as sides shrink while channels grow.
+    """
+    last = all(stage.shape[-1] == count for stage, count in zip(stages, channels, strict=True))
+    return [stage.permute(0, 3, 1, 2) for stage in stages] if last else stages
 
 
 def _decoder_block(inputs: int, outputs: int, negative_slope: float) -> nn.Sequential:

@@ -242,6 +242,14 @@ class TestSwin:
         net = SwinRestorer("swinv2_tiny_window8_256", {"embed_dim": 12, "depths": (1, 1, 1, 1)}, (8,) * 5)
         assert net.eval()(noise(1, 3, 70, 33)).shape == (1, 3, 70, 33)
 
+    @torch.no_grad()
+    @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "swinv2_cr_tiny_224"])
+    def test_channels_are_told_from_sides(self, name):
+        options = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2)}
+        net = SwinRestorer(name, options, (8,) * 5).eval()
+        for height, width in ((64, 64), (128, 512), (70, 33)):  # a quarter of 64 is 16, as many as channels
+            assert net(noise(1, 3, height, width)).shape == (1, 3, height, width)
+
 
 @pytest.fixture(params=MODELS)
 def tiny(request):
