@@ -13,7 +13,6 @@ import transformers.utils.logging
 from gendeg_core.device import pick_device
 from gendeg_core.generate.pipeline import GenDegPipeline
 from gendeg_core.paths import WEIGHTS
-from gendeg_core.weights import folder_identity
 
 SHIPPED = WEIGHTS / "gendeg"
 
@@ -36,7 +35,6 @@ def load_pipeline(
         raise OSError(f"the GenDeg weights in {folder} cannot be read: {error}") from error
     pipeline.to(device or pick_device())
     pipeline.unet.to(memory_format=torch.channels_last)
-    pipeline.weights_identity = folder_identity(folder)
     return pipeline, pipeline.weights_identity
 
 

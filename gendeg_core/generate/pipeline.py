@@ -11,7 +11,9 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -30,6 +32,7 @@ from gendeg_core.generate.unet import ConditionedUNet  # noqa: F401
 from gendeg_core.seeds import torch_generator
 from gendeg_core.statistics import degradation_map, measure
 from gendeg_core.types import Degradation, DegradationRequest, DegradationResult, Progress
+from gendeg_core.weights import folder_identity
 
 # These keep the photo as target and have their structure corrected; for the others the correction would smear
 # streaks, flakes and dark texture, and the target is the VAE round trip of the photo instead (section 3.1).
@@ -110,6 +113,14 @@ class GenDegPipeline(DiffusionPipeline):
         # For those who make many pictures: embeddings kept from call to call, and a clock for the stages.
         self.text_memory: TextMemory | None = None
         self.stage: Callable[[str], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **options: Any) -> Self:
+        """As any diffusers pipeline; of a folder, the weights' identity is known as well."""
+        pipeline = super().from_pretrained(pretrained_model_name_or_path, **options)
+        if Path(pretrained_model_name_or_path).is_dir():
+            pipeline.weights_identity = folder_identity(Path(pretrained_model_name_or_path))
+        return pipeline
 
     @property
     def settings(self) -> Any:

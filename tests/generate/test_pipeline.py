@@ -318,6 +318,14 @@ def test_saved_and_loaded_it_paints_the_same(kind, request, tmp_path):
     assert not list((tmp_path / "weights").rglob("*.bin"))
 
 
+def test_opened_from_a_folder_it_knows_its_weights(small, tmp_path):
+    assert small.weights_identity == "unnamed"
+    small.save_pretrained(tmp_path / "weights")
+    for folder in (tmp_path / "weights", str(tmp_path / "weights")):
+        loaded = GenDegPipeline.from_pretrained(folder)
+        assert loaded.weights_identity == folder_identity(tmp_path / "weights")
+
+
 def test_missing_and_damaged_weights_are_said_in_a_sentence(small, tmp_path):
     with pytest.raises(OSError, match=r"model_index\.json is missing"):
         load_pipeline(tmp_path)
