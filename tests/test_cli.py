@@ -218,6 +218,19 @@ def test_second_run_skips_what_is_finished(
     assert captured.err.count("skipped") == len(first)
 
 
+def test_files_that_are_left_out_are_counted(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("d.HEIC", "summer/e.heic", "summer/f.jp2", ".hidden.heic", "notes"):
+        (folder / name).write_bytes(b"of another kind")
+    assert degrade(folder, "--output", tmp_path / "out", *HAZE) == 0
+    told = capsys.readouterr().err.splitlines()[0]
+    assert told.startswith(f"left out of {folder}, as only .png, .jpg")
+    assert told.endswith("are read: 2 .heic, 1 .csv, 1 no ending, 1 .jp2")
+    assert degrade(folder / "b.jpg", "--output", tmp_path / "b.jpg", *HAZE) == 0
+    assert "left out" not in capsys.readouterr().err
+
+
 def test_what_changed_is_made_again(
     tmp_path: Path, folder: Path, engine: type[PaintEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from gendeg_core.commands import one_line
+from gendeg_core.commands import one_line, say
 from gendeg_core.commands.plan import Job
 
 Record = dict[str, Any]
@@ -76,13 +76,6 @@ def report(sentence: str, failures: list[str]) -> None:
     """Tell a failure and keep it for the exit status."""
     failures.append(sentence)
     say(sentence)
-
-
-def say(sentence: str) -> None:
-    """To standard error, without tearing the progress bar."""
-    from tqdm import tqdm
-
-    tqdm.write(sentence, file=sys.stderr)
 
 
 def finished_settings(job: Job, asked: Record, obtained: Iterable[str]) -> Record | None:

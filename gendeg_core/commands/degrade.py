@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendeg_core.commands import UsageError, one_line
-from gendeg_core.commands.batch import Record, digest, finished_settings, json_line, report, run_jobs, say
+from gendeg_core.commands import UsageError, one_line, say
+from gendeg_core.commands.batch import Record, digest, finished_settings, json_line, report, run_jobs
 from gendeg_core.commands.plan import Job, plan_jobs
 from gendeg_core.types import MU_MAX, SIGMA_MAX, Degradation, DegradationRequest, DegradationResult, Progress
 

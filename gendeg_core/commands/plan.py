@@ -6,11 +6,12 @@ Only folders are listed here, nothing is read or written: unusable arguments are
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gendeg_core.commands import UsageError
+from gendeg_core.commands import UsageError, say
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,11 @@ class Job:
 
 
 def plan_jobs(source: Path, destination: str, report: Callable[[str], None]) -> list[Job]:
-    """The jobs of one command, sorted by path; a folder that cannot be listed is told through `report`.
+    """The jobs of one command, sorted by path; how many files of a folder are left out is said.
 
     Args:
         destination: as typed, since a slash at its end makes it a folder.
+        report: takes a sentence for each folder that cannot be listed.
 
     Raises:
         UsageError: nothing to read, an output no format fits, or a photo that would be overwritten.
@@ -70,8 +72,10 @@ def _folder(source: Path, destination: Path, report: Callable[[str], None]) -> l
         raise UsageError(f"--output {destination} lies inside {source}; choose a folder outside of it")
     jobs: list[Job] = []
     taken: dict[Path, Path] = {}
+    others: Counter[str] = Counter()
     for path in sorted(_walk(source, report)):
         if path.suffix.lower() not in READABLE:
+            others[path.suffix.lower() or "no ending"] += 1
             continue
         inside = path.relative_to(source)
         output = destination / inside.with_name(writable_name(path.name))
@@ -81,6 +85,9 @@ def _folder(source: Path, destination: Path, report: Callable[[str], None]) -> l
         jobs.append(Job(path, output, inside.as_posix()))
     if not jobs:
         raise UsageError(f"there is no image in {source}; looked for {', '.join(READABLE)}")
+    if others:
+        kinds = ", ".join(f"{count} {ending}" for ending, count in others.most_common())
+        say(f"left out of {source}, as only {', '.join(READABLE)} are read: {kinds}")
     return jobs
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendeg_core.commands import UsageError, one_line
-from gendeg_core.commands.batch import Record, digest, finished_settings, json_line, report, run_jobs, say
+from gendeg_core.commands import UsageError, one_line, say
+from gendeg_core.commands.batch import Record, digest, finished_settings, json_line, report, run_jobs
 from gendeg_core.commands.plan import Job, plan_jobs
 
 if TYPE_CHECKING:
