@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [GROUP ...]`: time the groups of cases and print one table."""
+"""`python -m tests.benchmarks [GROUP ...]`: time the groups of cases in one table, then print the reports."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 
 from tests.benchmarks.cases import GROUPS
 from tests.benchmarks.factory import factory_report
+from tests.benchmarks.memory import memory_report
 from tests.benchmarks.timing import measure_case, table
 
-REPORTS = {"dataset": factory_report}
+REPORTS = {"dataset": factory_report, "memory": memory_report}
 
 
 def main() -> None:

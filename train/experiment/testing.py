@@ -1,7 +1,7 @@
 """Numbers of one restorer on all test images: PSNR and SSIM of RGB images as an 8-bit file holds them.
 
 Every image goes through the network in one piece. A restorer is tested as it ships: opened from weights in
-half precision, computed in single, NAFNet with local pooling.
+half precision, computed in single, pooling as `load_restorer` sets it up.
 """
 
 from __future__ import annotations
