@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from gendeg_core.dataset.filters import Verdict
+    from gendeg_core.dataset.filters import MuLimits, Verdict
 
 PNG_LEVEL = 1  # a third of the time of the usual level for a few per cent more bytes
 
@@ -31,7 +31,14 @@ PNG_LEVEL = 1  # a third of the time of the usual level for a few per cent more 
 class Judge(Protocol):
     """The filter: see filters.judge."""
 
-    def __call__(self, target: Tensor, degraded: Tensor, degradation: Any, mu_obtained: float) -> Verdict: ...
+    def __call__(
+        self,
+        target: Tensor,
+        degraded: Tensor,
+        degradation: Any,
+        mu_obtained: float,
+        mu_limits: MuLimits | None = None,
+    ) -> Verdict: ...
 
 
 def default_judge() -> Judge:

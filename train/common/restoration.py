@@ -114,7 +114,9 @@ def _dissimilarity(image: Tensor, clean: Tensor) -> Tensor:
     """1 - SSIM of each image of the batch."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    return 1 - structural_similarity_index_measure(image, clean, data_range=1.0, reduction="none")
+    similarity = structural_similarity_index_measure(image, clean, data_range=1.0, reduction="none")
+    assert isinstance(similarity, Tensor), "a tuple only where the parts are asked for"
+    return 1 - similarity
 
 
 def _decibels(error: Tensor, bound: float) -> Tensor:
