@@ -17,7 +17,7 @@ from app import embedders
 from app.explore_pictures import THUMB, Trio, as_jpeg, pair_inside, pair_pictures, picture_of
 from app.explore_sources import Source, evenly, table_source
 from app.session import read
-from gendeg_core.embed.stored import Note, asked_in, columns_of, note_of
+from gendeg_core.dataset.notes import Note, asked_in, columns_of, note_of
 from gendeg_core.embed.table import REQUIRED, EmbeddingTable
 from gendeg_core.images import READABLE
 from gendeg_core.types import Progress

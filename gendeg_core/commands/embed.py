@@ -14,9 +14,9 @@ from gendeg_core.types import Degradation
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gendeg_core.dataset.notes import Note
     from gendeg_core.dataset.pairs import PairReader
     from gendeg_core.embed.loading import Embedder
-    from gendeg_core.embed.stored import Note
     from gendeg_core.embed.table import EmbeddingTable
 
 DESCRIPTION = """Embed photos, or the degraded images of stored pairs, with DA-CLIP and write a Parquet table
@@ -131,8 +131,8 @@ def find_photos(source: Path) -> list[Path]:
 
 
 def _of_photos(photos: list[Path], failures: list[str]) -> Iterator[tuple[Tensor, Note]]:
+    from gendeg_core.dataset.notes import Note
     from gendeg_core.dataset.pairs import spelled
-    from gendeg_core.embed.stored import Note
     from gendeg_core.images import ImageError, read_photo
 
     for path in photos:
@@ -148,9 +148,9 @@ def _of_photos(photos: list[Path], failures: list[str]) -> Iterator[tuple[Tensor
 def _of_pairs(source: Path, reader: PairReader, count: int) -> Iterator[tuple[Tensor, Note]]:
     import torch
 
+    from gendeg_core.dataset.notes import asked_in, note_of
     from gendeg_core.dataset.readers import parquet_files
     from gendeg_core.dataset.table_pairs import is_index
-    from gendeg_core.embed.stored import asked_in, note_of
 
     tables = [source] if source.is_file() else sorted(source.glob("*.csv"))
     tables = parquet_files(source) or [table for table in tables if is_index(table)]
@@ -168,7 +168,7 @@ def embedded(
     import torch
     from tqdm import tqdm
 
-    from gendeg_core.embed.stored import columns_of
+    from gendeg_core.dataset.notes import columns_of
     from gendeg_core.embed.table import EmbeddingTable
 
     notes: list[Note] = []
