@@ -68,6 +68,9 @@ def test_photos_of_one_name_in_two_folders_keep_their_own_captions(tmp_path: Pat
     captions.write_text(captions.read_text().replace("cam", "photos/cam"))
     again = {r.path.relative_to(tmp_path): r.caption for r in list_photos(tmp_path / "photos", captions)}
     assert again == found
+    captions.write_text("file,caption\n1.png,a barn\n")  # names no folder
+    bare = [r.caption for r in list_photos(tmp_path / "photos", captions) if r.path.name == "1.png"]
+    assert bare == ["a barn", "a barn"]
 
 
 def test_a_crop_is_cut_inside_the_border(tmp_path: Path) -> None:

@@ -44,8 +44,9 @@ def list_photos(
     records = []
     for number, path in enumerate(paths):
         name = path.relative_to(folder).as_posix()
-        if name not in unsuitable and (number % HELD_OUT_EVERY == 0) == held:
-            records.append(PhotoRecord(path, texts.get(name, ""), border))
+        names = {name, path.name}  # a file that names no folders counts for all of them
+        if not names & unsuitable and (number % HELD_OUT_EVERY == 0) == held:
+            records.append(PhotoRecord(path, texts.get(name, texts.get(path.name, "")), border))
     if not records:
         raise UsageError(f"no usable photo below {folder}; give a folder with at least {HELD_OUT_EVERY + 1}")
     return records
