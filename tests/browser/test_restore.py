@@ -143,6 +143,20 @@ def test_own_photo_two_networks_facts_and_the_full_size_file(page: Any, tmp_path
     )
 
 
+def test_a_clean_version_that_comes_later_measures_what_is_there(page: Any, tmp_path: Path) -> None:
+    open_tab(page)
+    choose_only(page, "NAFNet, existing + GenDS")
+    page.locator("#restore_photo input[type=file]").set_input_files(write_scene(tmp_path / "street.png"))
+    wait_for(page, "1 network at 96 × 72 pixels")
+    choose_only(page, "Swin, existing + GenDS")  # which is not asked to work now
+    page.get_by_text("I have the clean version, too").click()
+    page.locator("#restore_clean input[type=file]").set_input_files(write_scene(tmp_path / "clean.png"))
+    page.locator("#restore_numbers thead", has_text="PSNR").wait_for()
+    assert page.locator("#restore_grid .title").all_inner_texts() == [
+        *("Input", "NAFNet, existing + GenDS", "Clean")
+    ]
+
+
 def test_the_picture_of_the_synthesize_tab_is_restored(page: Any) -> None:
     page.click("#send")
     page.locator("#restore_go").wait_for()
