@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendeg_core.commands import UsageError, one_line
+from gendeg_core.commands import UsageError, one_line, say
 from gendeg_core.types import Degradation
 
 if TYPE_CHECKING:
@@ -61,13 +61,7 @@ def _add_run(steps: Any) -> None:
     add("--weights", metavar="DIR", type=Path, help="weights instead of the shipped ones")
     add("--steps", metavar="N", type=int, help="sampling steps of the gendeg engine")
     add("--photos", metavar="DIR", type=Path, help="where the photos are now, if they have moved")
-    add(
-        "--mu-limits",
-        metavar="NAME=LEAST:MOST",
-        nargs="+",
-        default=[],
-        help="of the filter, as haze=0.02:0.5",
-    )
+    add("--mu-limits", metavar="LIMIT", nargs="+", default=[], help="of the filter, such as haze=0.02:0.5")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--workers", metavar="N", type=int, help="processes (default: one per GPU or core)")
     where.add_argument("--ray", metavar="ADDRESS", help="run on this Ray cluster (auto, HOST:PORT, local)")
@@ -136,10 +130,10 @@ def run_plan_step(args: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         raise UsageError(one_line(error)) from error
     skipped = f" ({len(photos) - len(kept)} marked unsuitable)" if len(kept) < len(photos) else ""
-    _say(f"{args.output}: {table.num_rows} items from {len(kept)} photos{skipped}")
+    say(f"{args.output}: {table.num_rows} items from {len(kept)} photos{skipped}")
     bare = [photo for photo in kept if not _listed(photo, captions)] if args.captions is not None else []
     if bare:
-        _say(f"{args.captions} has no caption for {len(bare)} of them, such as {bare[0]}; check its names")
+        say(f"{args.captions} has no caption for {len(bare)} of them, such as {bare[0]}; check its names")
     return 0
 
 
@@ -176,18 +170,18 @@ def run_run_step(args: argparse.Namespace) -> int:
                 _print_items(args.output, last.finished)
     except KeyboardInterrupt:
         stands = f"{last.done} of {last.total} items done" if last is not None else "nothing done yet"
-        _say(f"interrupted: {stands}, {_kept(last)} kept; repeat the command to go on")
+        say(f"interrupted: {stands}, {_kept(last)} kept; repeat the command to go on")
         return 130
     except PlanError as error:
         raise UsageError(str(error)) from error
     except (RunError, OSError) as error:
-        _say(one_line(error))
+        say(one_line(error))
         return 1
     assert last is not None, "a run says where it stands at least once"
     for sentence in last.failed.values():
-        _say(sentence)
+        say(sentence)
     lost = f"; {len(last.failed)} photos could not be done, see above" if last.failed else ""
-    _say(f"{args.output}: {_kept(last)}, {last.rejected} of their items refused by the filter{lost}")
+    say(f"{args.output}: {_kept(last)}, {last.rejected} of their items refused by the filter{lost}")
     return 1 if last.failed else 0
 
 
@@ -268,7 +262,7 @@ def run_audit_step(args: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         raise UsageError(one_line(error)) from error
     for check in numbers.checks:
-        _say(f"{'pass' if check.passed else 'FAIL'}  {check.name}: {check.finding}")
+        say(f"{'pass' if check.passed else 'FAIL'}  {check.name}: {check.finding}")
     sys.stdout.write(f"{output}\n")
     return 0 if numbers.passed else 1
 
@@ -300,14 +294,14 @@ def run_caption_step(args: argparse.Namespace) -> int:
                 bar.update(progress.done - bar.n)
     except KeyboardInterrupt:
         done = f"{progress.done} of {progress.total}" if progress is not None else "no"
-        _say(f"interrupted: {done} photos done; repeat the command to go on")
+        say(f"interrupted: {done} photos done; repeat the command to go on")
         return 130
     except (ValueError, OSError) as error:
         raise UsageError(one_line(error)) from error
     sys.stdout.write(f"{args.output}\n")
     unreadable = progress.unreadable.values() if progress is not None else ()
     for sentence in unreadable:
-        _say(sentence)
+        say(sentence)
     return 1 if unreadable else 0
 
 
@@ -316,10 +310,3 @@ def _print_json(values: dict[str, Any]) -> None:
 
     tqdm.write(json.dumps(values), file=sys.stdout)
     sys.stdout.flush()
-
-
-def _say(sentence: str) -> None:
-    """To standard error, without tearing the progress bar."""
-    from tqdm import tqdm
-
-    tqdm.write(sentence, file=sys.stderr)
