@@ -24,7 +24,7 @@ from app.explore_session import Column, ExploreSession, ShownMap, Star, joined_s
 from app.explore_sources import Source, shipped_source
 from app.explore_views import COLUMNS, numbers_table, painted
 from app.map_cache import cache_folder
-from app.refusals import refusal, sentence
+from app.refusals import expected, refusal, sentence
 from app.settings import number, whole_number
 from app.widgets.status_line import say
 from gendeg_core.embed.overlap import FEWEST
@@ -93,7 +93,9 @@ def open_data(
         yield from _mapped(session, [*before, *sources], chosen, settings, wanted)
     except CancelledError:
         yield Page(status=say("Cancelled: the map stays as it was."))
-    except (ValueError, OSError, MemoryError) as error:
+    except Exception as error:
+        if not expected(error):
+            raise
         yield Page(status=say(sentence(error)))
         raise refusal(error) from error
 
@@ -108,7 +110,9 @@ def recompute(
         yield from _mapped(session, session.map().sources, read_column(column), settings, wanted)
     except CancelledError:
         yield Page(status=say("Cancelled: the map stays as it was."))
-    except (ValueError, OSError, MemoryError) as error:
+    except Exception as error:
+        if not expected(error):
+            raise
         yield Page(status=say(sentence(error)))
         raise refusal(error) from error
 

@@ -14,7 +14,7 @@ from app import embedders, restorers
 from app.cancel import CancelledError, stoppable
 from app.explore_session import ExploreSession, ShownMap
 from app.explore_views import COLOURS, LARGE, colour_values, inline, photo_card, star_card
-from app.refusals import in_sentences, refusal, sentence
+from app.refusals import expected, in_sentences, refusal, sentence
 from app.session import small_copy
 from app.widgets.status_line import say
 from gendeg_core.statistics import to_uint8
@@ -115,7 +115,9 @@ def restore_selected(session: ExploreSession) -> Iterator[tuple[Any, Any]]:
             yield say(f"Restored by {choice.title}."), card
     except CancelledError:
         yield say("Cancelled."), gr.skip()
-    except (ValueError, OSError, MemoryError) as error:
+    except Exception as error:
+        if not expected(error):
+            raise
         yield say(sentence(error)), gr.skip()
         raise refusal(error) from error
 

@@ -13,7 +13,7 @@ from PIL import Image
 from app import embedders
 from app.explore_session import ExploreSession, ShownMap, Star
 from app.explore_views import colour_values, painted, photo_card, star_card
-from app.refusals import in_sentences, refusal, sentence
+from app.refusals import expected, in_sentences, refusal, sentence
 from app.session import read, small_copy
 from app.widgets.scatter import picked
 from app.widgets.status_line import say
@@ -87,7 +87,9 @@ def add_photos(session: ExploreSession, files: Sequence[str] | None) -> Iterator
             for name, _, one in seen
         )
         yield None, say(f"{told}."), painted(session), card_of(session)
-    except (ValueError, OSError, MemoryError) as error:
+    except Exception as error:
+        if not expected(error):
+            raise
         yield None, say(sentence(error)), gr.skip(), gr.skip()
         raise refusal(error) from error
 

@@ -21,7 +21,7 @@ from app.dataset import (
     temporary_folder,
 )
 from app.examples import example_photos
-from app.refusals import refusal, sentence
+from app.refusals import expected, refusal, sentence
 from app.session import Session
 from app.settings import DEFAULT_SEED, SEED_TOP
 from app.tabs.synthesize import DEGRADATION_CHOICES, ENGINE_CHOICES, QUIET
@@ -148,7 +148,9 @@ def run(
                 yield _finished(item) if isinstance(item, Finished) else Page(status=_where(item))
         except CancelledError:
             yield Page(status=say("Cancelled: nothing was kept."))
-        except (ValueError, OSError, MemoryError) as error:
+        except Exception as error:
+            if not expected(error):
+                raise
             yield Page(status=say(sentence(error)))
             raise refusal(error) from error
 

@@ -28,7 +28,6 @@ from gendeg_core.dataset.clock import MODEL, Clock
 from gendeg_core.dataset.make import Maker, degrade_rows, finish_rows, read_clean
 from gendeg_core.dataset.plan import Plan
 from gendeg_core.dataset.schema import SHARD_COLUMNS, shard_schema
-from gendeg_core.device import out_of_memory
 
 IMAGES = ("degraded.bytes", "target.bytes")
 _WAITING = 3  # photos made but not yet stored; a bound on memory
@@ -200,6 +199,8 @@ class _Photo:
 
     def _too_large(self, error: MemoryError | RuntimeError) -> str:
         """The reason of an error that is this photo's; any other one would meet the next photo, too."""
+        from gendeg_core.device import out_of_memory
+
         if out_of_memory(error):
             return f"{self.name} takes more memory than there is; reduce it or leave it out"
         raise RuntimeError(f"{self.name} stopped the run: {error}") from error
