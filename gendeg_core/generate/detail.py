@@ -55,25 +55,55 @@ def paint_detail(
     clean, start = (
         pad_to_multiple(x, pipeline.pixel_multiple)[None].to(pipeline.device) for x in (photo, painted)
     )
-    clean_latent = pipeline.encode_image(clean)
-    signal = pipeline.encode_image(start) * pipeline.vae.config.scaling_factor
+    clean_latent = encode_in_tiles(pipeline, clean)
+    signal = encode_in_tiles(pipeline, start) * pipeline.vae.config.scaling_factor
     generator = torch_generator(sample_seed(request.seed, f"detail {height}x{width}"))
     noise = torch.randn(signal.shape, generator=generator).to(signal)
     branches = pipeline.branches([request], guidance)
     sampler = detail_sampler(pipeline, guidance.steps)
     latents = sampler.dissolve(signal, noise)
-    fold = clean.shape[-1] // signal.shape[-1]
-    windows = tile_windows(*size_of(signal), TILE // fold, OVERLAP // fold)
+    overlap, windows = OVERLAP // pipeline.fold, _windows(pipeline, signal)
     for t in sampler.timesteps:
         scaled = sampler.scale(latents, t)
-        blend = Blend(latents[0], OVERLAP // fold)
+        blend = Blend(latents[0], overlap)
         for rows, columns in windows:
             here = (..., rows, columns)
             tile = pipeline.guided(scaled[here], clean_latent[here], t, branches)
             blend.add((rows, columns), tile[0])
         latents = sampler.step(blend.result()[None], t, latents, [generator]).prev_sample
         yield None
-    yield ((pipeline.decode(latents)[0] + 1) / 2)[:, :height, :width].cpu()
+    yield ((decode_in_tiles(pipeline, latents) + 1) / 2)[:, :height, :width].cpu()
+
+
+def encode_in_tiles(pipeline: GenDegPipeline, image: Tensor) -> Tensor:
+    """`encode_image` of a large image (1, 3, H, W), sides multiples of `fold`, in bounded memory."""
+    height, width = (side // pipeline.fold for side in size_of(image))
+    latents = image.new_empty(
+        (1, pipeline.vae.config.latent_channels, height, width), dtype=pipeline.unet.dtype
+    )
+    blend = Blend(latents[0], OVERLAP // pipeline.fold)
+    for window in _windows(pipeline, latents):
+        blend.add(window, pipeline.encode_image(image[(..., *_pixels(window, pipeline.fold))])[0])
+    return blend.result()[None]
+
+
+def decode_in_tiles(pipeline: GenDegPipeline, latents: Tensor) -> Tensor:
+    """`decode` of large latents (1, C, h, w) in bounded memory: an image (3, H, W) in [-1, 1]."""
+    height, width = (side * pipeline.fold for side in size_of(latents))
+    blend = Blend(latents.new_empty((3, height, width), dtype=torch.float32), OVERLAP)
+    for window in _windows(pipeline, latents):
+        blend.add(_pixels(window, pipeline.fold), pipeline.decode(latents[(..., *window)])[0])
+    return blend.result()
+
+
+def _windows(pipeline: GenDegPipeline, latents: Tensor) -> list[tuple[slice, slice]]:
+    return tile_windows(*size_of(latents), TILE // pipeline.fold, OVERLAP // pipeline.fold)
+
+
+def _pixels(window: tuple[slice, slice], fold: int) -> tuple[slice, slice]:
+    """The pixels of a window of latents."""
+    rows, columns = (slice(part.start * fold, part.stop * fold) for part in window)
+    return rows, columns
 
 
 def repaint(

@@ -128,11 +128,14 @@ class GenDegPipeline(DiffusionPipeline):
         return self.config
 
     @property
+    def fold(self) -> int:
+        """Pixels along one side of what a position of the latents stands for."""
+        return getattr(self.vae.config, "patch", None) or 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
     def pixel_multiple(self) -> int:
         """Image sides at base size are padded to a multiple of this many pixels."""
-        patch = getattr(self.vae.config, "patch", None)
-        codec = patch or 2 ** (len(self.vae.config.block_out_channels) - 1)
-        return codec * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        return self.fold * 2 ** (len(self.unet.config.block_out_channels) - 1)
 
     # ------------------------------------------------------------------ conditions
 

@@ -10,7 +10,7 @@ import diffusers
 import pytest
 import torch
 
-from gendeg_core.generate.detail import paint_detail
+from gendeg_core.generate.detail import decode_in_tiles, encode_in_tiles, paint_detail
 from gendeg_core.generate.loading import load_pipeline
 from gendeg_core.generate.pipeline import GenDegPipeline, Guidance
 from gendeg_core.statistics import degradation_map, measure
@@ -218,8 +218,8 @@ TARGET = 0.3  # what every latent is, as the network of `knowing` has it
 
 
 def knowing(pipeline: GenDegPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the network know the clean latents, and the codec leave latents as they are."""
-    config = pipeline.scheduler.config
+    """Let the network know the clean latents, and the codec show latents as they are."""
+    config, fold = pipeline.scheduler.config, pipeline.fold
 
     def guided(scaled, _clean_latent, t, _branches):
         if "prediction_type" not in config or config.prediction_type == "flow_prediction":
@@ -231,7 +231,11 @@ def knowing(pipeline: GenDegPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
         return alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * TARGET
 
     monkeypatch.setattr(pipeline, "guided", guided)
-    monkeypatch.setattr(pipeline, "decode", lambda latents: latents)
+
+    def decode(latents):
+        return latents[:, :3].repeat_interleave(fold, -1).repeat_interleave(fold, -2)
+
+    monkeypatch.setattr(pipeline, "decode", decode)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +255,35 @@ def test_a_detail_pass_removes_all_the_noise_it_adds(kind, scheduler, strength, 
     passes = paint_detail(pipeline, photo(48, 48), photo(48, 48, 1), request(), pipeline.guidance(4))
     *_, painted = passes
     assert (painted - (TARGET + 1) / 2).abs().max() < 0.01
+
+
+def test_the_codec_of_detail_sees_tiles_only_and_gives_the_whole(large, monkeypatch):
+    sides = []
+    for name in ("encode", "decode"):
+        inner = getattr(large.vae, name)
+        monkeypatch.setattr(
+            large.vae, name, lambda x, f=inner, side=name: sides.append((side, max(x.shape[-2:]))) or f(x)
+        )
+    clean = photo(16, 16).repeat(1, 25, 56)  # a network that norms over all it sees norms tiles alike
+    with torch.no_grad():
+        whole_latent = large.encode_image(clean[None])
+        whole = large.decode(whole_latent * large.vae.config.scaling_factor)[0]
+        sides.clear()
+        latent = encode_in_tiles(large, clean[None])
+        tiled = decode_in_tiles(large, latent * large.vae.config.scaling_factor)
+    assert {side: max(length for s, length in sides if s == side) for side, _ in sides} == {
+        "encode": 384, "decode": 384 // large.fold,
+    }  # fmt: skip
+    assert latent.shape == whole_latent.shape
+    assert tiled.shape == whole.shape == clean.shape
+    assert (tiled - whole).abs().mean() < 0.05 * whole.std()
+
+
+def test_a_patch_codec_gives_the_same_in_tiles(small):
+    clean = photo(400, 900)
+    latent = encode_in_tiles(small, clean[None])
+    assert torch.allclose(latent, small.encode_image(clean[None]), atol=1e-6)
+    assert torch.allclose((decode_in_tiles(small, latent) + 1) / 2, clean, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -316,6 +349,12 @@ def test_saved_and_loaded_it_paints_the_same(kind, request, tmp_path):
     assert second.weights == identity == folder_identity(tmp_path / "weights")
     assert identity.startswith("weights@")
     assert not list((tmp_path / "weights").rglob("*.bin"))
+
+
+def test_how_far_detail_goes_can_be_said_when_weights_are_opened(large, tmp_path):
+    large.save_pretrained(tmp_path / "weights")
+    assert large.settings.detail_size == 0
+    assert GenDegPipeline.from_pretrained(tmp_path / "weights", detail_size=2048).settings.detail_size == 2048
 
 
 def test_opened_from_a_folder_it_knows_its_weights(small, tmp_path):
