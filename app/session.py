@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -9,8 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from PIL import Image
 
-from gendeg_core.images import ImageError, Photo, read_photo
-from gendeg_core.statistics import to_uint8
+from gendeg_core.images import ImageError, Photo, read_photo, read_picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,22 +70,28 @@ def open_photo(path: str | Path) -> SessionPhoto:
         ImageError: it cannot be read; the message names the file as the visitor knows it.
     """
     path = Path(path)
-    photo = read(path)
-    _, height, width = photo.pixels.shape
-    picture = Image.fromarray(to_uint8(photo.pixels))
+    with naming_no_folder(path):
+        picture, warnings = read_picture(path)
     return SessionPhoto(
         path=path,
         name=path.stem,
-        size=(width, height),
+        size=picture.size,
         copies={side: small_copy(picture, side) for side in PREVIEW_SIDES},
-        warnings=tuple(warning.replace(str(path), path.name) for warning in photo.warnings),
+        warnings=tuple(warning.replace(str(path), path.name) for warning in warnings),
     )
 
 
 def read(path: Path) -> Photo:
     """`read_photo`, with the server's folders kept out of what a visitor reads."""
-    try:
+    with naming_no_folder(path):
         return read_photo(path)
+
+
+@contextmanager
+def naming_no_folder(path: Path) -> Iterator[None]:
+    """Refusals of `path` name the file as the visitor knows it."""
+    try:
+        yield
     except ImageError as error:
         raise ImageError(str(error).replace(str(path), path.name)) from error
 

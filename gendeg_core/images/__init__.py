@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gendeg_core.images.photo import MAX_PIXELS, READABLE, WRITABLE, ImageError, Photo
-from gendeg_core.images.read import read_photo
+from gendeg_core.images.read import read_photo, read_picture
 from gendeg_core.images.settings import read_settings
 from gendeg_core.images.write import write_photo
 
@@ -14,6 +14,7 @@ __all__ = [
     "ImageError",
     "Photo",
     "read_photo",
+    "read_picture",
     "read_settings",
     "write_photo",
 ]

@@ -7,6 +7,7 @@ to 8 bit. CMYK photos become sRGB (through their profile if they have one), grey
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,43 @@ def read_photo(path: str | Path) -> Photo:
     Raises:
         ImageError: it cannot be read; the message says why and what to do.
     """
-    path = Path(path)
+    file = _decoded(Path(path))
+    return Photo(
+        pixels=_to_planes(file.samples[..., :3]),
+        alpha=_to_planes(file.samples[..., 3:]) if file.samples.shape[2] == 4 else None,
+        bits=8 * file.samples.itemsize,
+        exif=file.exif,
+        icc=file.icc,
+        format=file.format,
+        warnings=file.warnings,
+    )
+
+
+def read_picture(path: str | Path) -> tuple[Image.Image, tuple[str, ...]]:
+    """The photo in the file `path` as 8-bit RGB, a quarter of `read_photo`'s memory, and its warnings.
+
+    Raises:
+        ImageError: see `read_photo`.
+    """
+    file = _decoded(Path(path))
+    samples = file.samples[..., :3]
+    if samples.itemsize == 2:
+        samples = np.stack([_to_bytes(samples[..., index]) for index in range(3)], axis=-1)
+    return Image.fromarray(samples), file.warnings
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """What `Photo` holds, with samples (H, W, 3 or 4) as stored, uint8 or uint16, upright."""
+
+    samples: np.ndarray
+    exif: bytes | None
+    icc: bytes | None
+    format: str
+    warnings: tuple[str, ...]
+
+
+def _decoded(path: Path) -> _Decoded:
     notes: list[str] = []
     with opened(path) as image:
         name = image.format or ""
@@ -36,23 +73,13 @@ def read_photo(path: str | Path) -> Photo:
             notes.append(f"{path} holds {frames} pictures; only the first is used")
         icc = image.info.get("icc_profile")
         if is_sixteen_bit(path, image):
-            bits, samples = 16, read_sixteen_bit(path, image)
+            samples = read_sixteen_bit(path, image)
             icc = _checked_profile(icc, path, notes)
         else:
-            bits = 8
             samples, icc = _eight_bit(image, icc, path, notes)
         orientation = _pending_orientation(image)
         exif = _exif(image, path, notes)
-    samples = _upright(samples, orientation)
-    return Photo(
-        pixels=_to_planes(samples[..., :3]),
-        alpha=_to_planes(samples[..., 3:]) if samples.shape[2] == 4 else None,
-        bits=bits,
-        exif=exif,
-        icc=icc,
-        format=name,
-        warnings=tuple(notes),
-    )
+    return _Decoded(_upright(samples, orientation), exif, icc, name, tuple(notes))
 
 
 def _eight_bit(
@@ -131,6 +158,11 @@ def _upright(samples: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (3, 4, 7, 8):
         samples = samples[::-1]
     return samples
+
+
+def _to_bytes(channel: np.ndarray) -> np.ndarray:
+    """uint16 (H, W) to the nearest of 256 levels; 65535 = 255 * 257."""
+    return ((channel.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _to_planes(samples: np.ndarray) -> Tensor:

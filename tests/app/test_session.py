@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,16 @@ def test_copies_keep_the_aspect_ratio_and_the_asked_short_side(tmp_path: Path) -
 def test_a_small_photo_is_copied_pixel_by_pixel(tmp_path: Path) -> None:
     photo = open_photo(write_scene(tmp_path / "a.png"))
     np.testing.assert_array_equal(to_uint8(photo.copies[256]), scene())
+
+
+def test_no_float_copy_of_the_whole_photo_is_made(tmp_path: Path) -> None:
+    Image.new("RGB", (2000, 1500), (9, 99, 199)).save(tmp_path / "a.jpg")
+    open_photo(tmp_path / "a.jpg")  # what is imported on the way counts for nothing
+    tracemalloc.start()
+    open_photo(tmp_path / "a.jpg")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * 2000 * 1500  # three bytes a pixel, and once more on the way; a float copy has twelve
 
 
 @pytest.mark.parametrize(("size", "expected"), [((1, 1), (3, 1, 1)), ((5000, 300), (3, 61, 1024))])

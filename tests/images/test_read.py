@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from gendeg_core.images import ImageError, Photo, read_photo, read_settings, write_photo
+from gendeg_core.images import ImageError, Photo, read_photo, read_picture, read_settings, write_photo
 from gendeg_core.images.opening import opened
+from gendeg_core.statistics import to_uint8
 from tests.images.files import (
     chunk,
     drawing,
@@ -226,6 +227,19 @@ def test_animated_file_gives_its_first_picture_and_says_so(tmp_path: Path) -> No
         photo = read_photo(tmp_path / name)
         assert (numbers(photo)[0, 0, :3] == (255, 0, 0)).all()
         assert "holds 3 pictures; only the first" in photo.warnings[0]
+
+
+def test_a_picture_is_the_photo_in_eight_bits(tmp_path: Path) -> None:
+    levels = np.arange(2**16, dtype=np.uint16).reshape(128, 512)
+    (tmp_path / "deep.png").write_bytes(png(np.dstack([levels, levels[::-1], levels.T.reshape(128, 512)]), 2))
+    Image.fromarray(random(4, 8)).save(tmp_path / "alpha.png")
+    Image.fromarray(random(3, 8)).save(tmp_path / "turned.jpg", exif=exif(orientation=6))
+    for name in ("deep.png", "alpha.png", "turned.jpg"):
+        picture, warnings = read_picture(tmp_path / name)
+        photo = read_photo(tmp_path / name)
+        assert picture.mode == "RGB"
+        assert np.array_equal(np.asarray(picture), to_uint8(photo.pixels))
+        assert warnings == photo.warnings
 
 
 def test_one_pixel(tmp_path: Path) -> None:
