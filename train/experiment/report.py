@@ -202,7 +202,8 @@ def _gain(results: Results, before: Sequence[Run], after: Sequence[Run], column:
         text = f"{gain.mean:+.{digits}f}"
         if column.images > 1:
             text += f" [{gain.low:+.{digits}f}, {gain.high:+.{digits}f}]"
-        text += f" ({', '.join(f'{seed:+.{digits}f}' for seed in seeds)})"
+        if len(seeds) > 1:
+            text += f" ({', '.join(f'{seed:+.{digits}f}' for seed in seeds)})"
         sure = min(gain.low, *seeds) > 0 or max(gain.high, *seeds) < 0
         parts.append(f"**{text}**" if sure else text)
     return " / ".join(parts)
