@@ -180,7 +180,9 @@ def embedded(
         notes.append(note)
     empty = torch.empty(0, embedder.dimensions)
     predicted, score = embedder.classify(torch.cat([*degradation, empty]))
-    columns = columns_of(notes) | {"set": [args.set or args.source.resolve().name] * len(notes)}
+    columns: dict[str, Any] = columns_of(notes) | {
+        "set": [args.set or args.source.resolve().name] * len(notes)
+    }
     if args.dataset:
         columns["dataset"] = [args.dataset] * len(notes)
     return EmbeddingTable(
