@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 
@@ -69,8 +71,11 @@ def restore_here(model: str, height: int, width: int) -> Footprint:
 
 
 def _peak() -> int:
-    """Bytes that were resident at most; macOS counts in bytes, Linux in KiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    """Bytes that were resident at most."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, where getrusage counts what the parent had when it started this process, too
+        return int(re.findall(r"VmHWM:\s*(\d+) kB", status.read_text())[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS, in bytes
 
 
 if __name__ == "__main__":
