@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendeg_core.commands import UsageError, one_line
+from gendeg_core.commands import UsageError, one_line, say
 from gendeg_core.types import Degradation
 
 if TYPE_CHECKING:
@@ -57,20 +57,20 @@ def run(args: argparse.Namespace) -> int:
     try:
         table = embedded(items, count, embedder, args)
     except KeyboardInterrupt:
-        _say("interrupted: no table written")
+        say("interrupted: no table written")
         return 130
     except PairsError as error:
-        _say(str(error))
+        say(str(error))
         return 1
     for sentence in failures:
-        _say(sentence)
+        say(sentence)
     if not len(table):
-        _say(f"no image of {args.source} could be read; no table written")
+        say(f"no image of {args.source} could be read; no table written")
         return 1
     try:
         write_table(table, args.output)
     except OSError as error:
-        _say(one_line(error))
+        say(one_line(error))
         return 1
     sys.stdout.write(f"{args.output}: {len(table)} images, weights {table.weights}\n{_accuracy(table)}")
     return 1 if failures else 0
@@ -208,7 +208,3 @@ def _accuracy(table: EmbeddingTable) -> str:
         if any(t == kind for t, _ in pairs)
     )
     return f"recognised {right} of {len(pairs)}: {known}\n"
-
-
-def _say(sentence: str) -> None:
-    sys.stderr.write(f"{sentence}\n")

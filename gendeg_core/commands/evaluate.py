@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendeg_core.commands import UsageError, one_line
+from gendeg_core.commands import UsageError, one_line, say
 from gendeg_core.types import Degradation
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
     pairs, metrics, restorers = _prepared(args)
     for name, why in metrics.missing.items():
-        _say(f"{name} is not measured: {why}")
+        say(f"{name} is not measured: {why}")
     measured = Measured(
         args.output.with_suffix(".measured.jsonl"), _settings(args, restorers, metrics, installed_versions())
     )
@@ -72,12 +72,12 @@ def run(args: argparse.Namespace) -> int:
                 _print_json(of_pair)
     except KeyboardInterrupt:
         done = len(rows) // (len(restorers) + 1)
-        _say(f"interrupted: {done} of {len(pairs)} pairs measured, no table written; repeat it to go on")
+        say(f"interrupted: {done} of {len(pairs)} pairs measured, no table written; repeat it to go on")
         return 130
     except PairsError as error:
         raise UsageError(str(error)) from error
     except (ValueError, OSError, RuntimeError) as error:  # torch: RuntimeError if memory is short
-        _say(one_line(error))
+        say(one_line(error))
         return 1
     summary = summarise(rows, metrics, seed=args.seed)
     facts = Facts(str(args.pairs), args.seed, RESAMPLES, installed_versions(), _notes(restorers))
@@ -148,9 +148,9 @@ def _shown(
     before, each = len(measured), len(restorers) + 1
     taken = measured.take(pairs)
     if taken:
-        _say(f"{len(taken)} of {len(pairs)} pairs were measured before and are not measured again")
+        say(f"{len(taken)} of {len(pairs)} pairs were measured before and are not measured again")
     elif before:
-        _say(f"{measured.path} holds measurements of other images or settings; they are measured anew")
+        say(f"{measured.path} holds measurements of other images or settings; they are measured anew")
     yield from taken
     rows = evaluate(pairs, restorers, metrics, tile=args.tile, root=args.pairs, first=len(taken))
     hidden = not sys.stderr.isatty()
@@ -174,10 +174,3 @@ def _print_json(rows: list[ImageRow]) -> None:
         values = record.pop("values")
         sys.stdout.write(json.dumps({**record, **values}) + "\n")
     sys.stdout.flush()
-
-
-def _say(sentence: str) -> None:
-    """To standard error, without tearing the progress bar."""
-    from tqdm import tqdm
-
-    tqdm.write(sentence, file=sys.stderr)
