@@ -14,7 +14,7 @@ from torch import Tensor
 from gendeg_core.dataset.pairs import PairReader, StoredPair, spelled
 from gendeg_core.metrics.choice import Metrics
 from gendeg_core.metrics.fidelity import as_stored
-from gendeg_core.metrics.summary import INPUT, ImageRow
+from gendeg_core.metrics.summary import INPUT, UNKNOWN, ImageRow
 from gendeg_core.restore.infer import Restored, restore_steps
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _row(
                 found[metric.features] = metric.features(of)
     return ImageRow(
         name=pair["name"],
-        degradation=pair["degradation"].value,
+        degradation=pair["degradation"] or UNKNOWN,
         group=group_of(pair["name"]),
         model=result.model if result else INPUT,
         weights=result.weights if result else "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -220,14 +221,24 @@ def test_markdown_says_what_the_weights_are(
 
 
 def test_plain_folders_are_measured_as_what_they_are_said_to_show(
-    tmp_path: Path, loaded: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, loaded: list[tuple[str, str]]
 ) -> None:
     store(tmp_path / "mine", count=2)
     asked = ["--pairs", tmp_path / "mine", "--output", tmp_path / "t.csv", "--model", "nafnet"]
     asked += ["--metrics", "psnr"]
-    assert "name it: --degradation haze to evaluate" in usage_error(capsys, asked)
     assert run(*asked, "--degradation", "low_light") == 0
     assert {line["degradation"] for line in table(tmp_path / "t.csv")} == {"low_light"}
+
+
+def test_plain_folders_that_do_not_say_what_they_show_are_measured_as_unknown(
+    tmp_path: Path, loaded: list[tuple[str, str]]
+) -> None:
+    store(tmp_path / "mine", count=2)
+    store(tmp_path / "haze", count=1)
+    asked = ["--output", tmp_path / "t.csv", "--model", "nafnet", "--metrics", "psnr"]
+    assert run("--pairs", tmp_path, *asked) == 0
+    counted = Counter((line["degradation"], line["set"]) for line in table(tmp_path / "t.images.csv"))
+    assert counted == {("unknown", "mine"): 4, ("haze", ""): 2}
 
 
 def usage_error(capsys: pytest.CaptureFixture[str], arguments: Sequence[str | Path]) -> str:

@@ -142,9 +142,17 @@ def build_network(config: RestoreConfig) -> nn.Module:
 
 
 def copy_weights(network: Any, folder: Path) -> None:
-    """Give the network the weights in `folder`, whatever their precision."""
+    """Give the network the weights in `folder`, whatever their precision.
+
+    A part that these have nothing of, such as the refinement of an older Swin network, keeps its fresh ones.
+    """
     try:
-        network.load_state_dict(type(network).from_pretrained(folder).state_dict())
+        weights = type(network).from_pretrained(folder).state_dict()
+        known = {name.partition(".")[0] for name in weights}
+        fresh = {
+            name: value for name, value in network.state_dict().items() if name.partition(".")[0] not in known
+        }
+        network.load_state_dict({**fresh, **weights})
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"{folder} holds no weights of this network ({reason}); name other ones") from error

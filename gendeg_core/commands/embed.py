@@ -98,7 +98,7 @@ def source_items(
     if is_pairs(source):
         from gendeg_core.dataset.readers import pairs_in
 
-        reader = pairs_in(source)
+        reader = pairs_in(source, unlabelled=True)
         count = min(len(reader), limit or len(reader))
         return count, _of_pairs(source, reader, count)
     photos = find_photos(source)[:limit]

@@ -36,7 +36,11 @@ def add_parser(commands: Any) -> None:
     add("--model", metavar="NAME", nargs="+", required=True, help="nafnet, promptir, swin, any; one or more")
     add("--weights", metavar="NAME", nargs="+", default=["existing"], help="existing, gends, or a path")
     add("--metrics", metavar="NAMES", help="some, separated by commas (default all)")
-    add("--degradation", metavar="NAME", help="what lq/gt folders show, or the only one to take")
+    add(
+        "--degradation",
+        metavar="NAME",
+        help="what lq/gt folders show whose names do not say it, or the only one to take",
+    )
     add("--tile", metavar="N", type=int, help="side of the tiles; 0 for one piece (default: by size)")
     add("--seed", type=int, default=0, help="of the bootstrap (default 0)")
     add("--lpips-trunk", metavar="FILE", type=Path, help="AlexNet weights for LPIPS")
@@ -101,7 +105,7 @@ def _prepared(args: argparse.Namespace) -> tuple[PairReader, Metrics, list[Resto
         check_suffix(args.output)
         check_tile(args.tile)
         kind = Degradation.parse(args.degradation) if args.degradation else None
-        pairs = pairs_in(args.pairs, degradation=kind)
+        pairs = pairs_in(args.pairs, degradation=kind, unlabelled=True)
         trunks = Trunks(args.lpips_trunk, args.inception_weights, args.download, str(pick_device()))
         metrics = load_metrics([name.strip() for name in names], trunks)
         restorers = [load_restorer(model, weights) for model in args.model for weights in args.weights]

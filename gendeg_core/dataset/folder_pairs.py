@@ -20,14 +20,14 @@ class FolderPairs(PairReader):
     """Every pair of one or several lq/gt folders, sorted by folder and name.
 
     Args:
-        folders: each holds lq and gt, and comes with its degradation.
+        folders: each holds lq and gt, and comes with its degradation, None for an unknown one.
 
     Raises:
         PairsError: a degraded image has no partner, or several.
     """
 
-    def __init__(self, folders: Iterable[tuple[Path, Degradation]]) -> None:
-        self._pairs: list[tuple[Path, str, str, Degradation]] = []
+    def __init__(self, folders: Iterable[tuple[Path, Degradation | None]]) -> None:
+        self._pairs: list[tuple[Path, str, str, Degradation | None]] = []
         for folder, degradation in folders:
             degraded, clean = (_images(folder / side) for side in ("lq", "gt"))
             partners = match_names(degraded, clean, folder)
@@ -52,15 +52,10 @@ def lq_gt_folders(path: Path) -> list[Path]:
     return sorted(found)
 
 
-def degradation_of(folder: Path, root: Path) -> Degradation:
-    """The degradation that `folder`, or the next folder above it up to `root`, is named after."""
-    for part in [*reversed(folder.relative_to(root).parts), root.resolve().name]:
-        if (kind := spelled(part)) is not None:
-            return kind
-    raise PairsError(
-        f"{folder} does not say which degradation its pairs show; put it into a folder named after the "
-        f"degradation, or name it: --degradation haze to evaluate, --pairs haze={folder} to train"
-    )
+def degradation_of(folder: Path, root: Path) -> Degradation | None:
+    """The degradation that `folder`, or the next folder above it up to `root`, is named after, if any is."""
+    parts = [*reversed(folder.relative_to(root).parts), root.resolve().name]
+    return next((kind for part in parts if (kind := spelled(part)) is not None), None)
 
 
 def match_names(degraded: list[str], clean: list[str], folder: Path) -> dict[str, str]:

@@ -51,7 +51,7 @@ def note_of(entry: PairEntry, pair: StoredPair, asked: Mapping[str, Note]) -> No
         asked.get(entry.name, Note(entry.name)),
         mu=pair["mu"],
         sigma=pair["sigma"],
-        label=str(pair["degradation"]),
+        label=pair["degradation"] or "",
         caption=pair["caption"],
         clean=clean_photo(entry),
     )

@@ -26,7 +26,7 @@ class StoredPair(TypedDict):
     name: str
     target: np.ndarray  # what a restorer should return
     degraded: np.ndarray
-    degradation: Degradation
+    degradation: Degradation | None  # None: unknown, see `pairs_in`
     mu: float  # obtained, measured as published
     sigma: float
     caption: str
@@ -40,13 +40,14 @@ class PairEntry:
     Args:
         name: item id or file, unique enough to find it again.
         target, degraded: an encoded image, or the file that holds one.
+        degradation: None where it is unknown, which `pairs_in` lets pass only if it is told to.
         mu, sigma: obtained; None where nobody has measured them.
     """
 
     name: str
     target: bytes | Path
     degraded: bytes | Path
-    degradation: Degradation
+    degradation: Degradation | None
     mu: float | None = None
     sigma: float | None = None
     caption: str = ""
@@ -78,9 +79,8 @@ class PairReader(abc.ABC):
         """Pair number k, 0 <= k < len, not yet decoded."""
 
     def kinds(self) -> np.ndarray:
-        """(len,) position in list(Degradation) of every pair."""
-        order = list(Degradation)
-        return np.array([order.index(self.entry(k).degradation) for k in range(len(self))], np.int64)
+        """(len,) position in list(Degradation) of every pair, -1 where it is unknown."""
+        return np.array([kind_number(self.entry(k).degradation) for k in range(len(self))], np.int64)
 
     def __getitem__(self, k: int) -> StoredPair:
         if not 0 <= k < len(self):
@@ -119,6 +119,11 @@ _KNOWN = {spelling: kind for kind, spellings in _SPELLINGS.items() for spelling 
 def spelled(name: str) -> Degradation | None:
     """The degradation that a common spelling (Low-light, motion, Raindrops) means; None if it means none."""
     return _KNOWN.get(re.sub("[^a-z]", "", name.lower()))
+
+
+def kind_number(degradation: Degradation | None) -> int:
+    """Position in list(Degradation); -1 for an unknown one."""
+    return -1 if degradation is None else list(Degradation).index(degradation)
 
 
 def _decode(image: bytes | Path, name: str) -> np.ndarray:

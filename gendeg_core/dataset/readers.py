@@ -10,7 +10,11 @@ from gendeg_core.types import Degradation
 
 
 def pairs_in(
-    path: str | Path, *, degradation: Degradation | None = None, rejected: bool = False
+    path: str | Path,
+    *,
+    degradation: Degradation | None = None,
+    rejected: bool = False,
+    unlabelled: bool = False,
 ) -> PairReader:
     """The pairs stored at `path`, with random access.
 
@@ -20,16 +24,17 @@ def pairs_in(
         degradation: rows of this degradation alone; for lq/gt folders, what all of them show (None: their
             names tell).
         rejected: pairs that the filter refused count too.
+        unlabelled: lq/gt folders may show something that no name tells; their pairs have no degradation then.
 
     Raises:
-        PairsError: nothing at `path` can be read as pairs, or none is left.
+        PairsError: nothing at `path` can be read as pairs, none is left, or a name that must tell does not.
     """
     path = Path(path)
     if not path.exists():
         raise PairsError(f"{path} does not exist; check the spelling")
     reader = _tables(path, degradation, rejected)
     if reader is None:
-        reader = _folders(path, degradation)
+        reader = _folders(path, degradation, unlabelled)
     if reader is None:
         raise PairsError(
             f"no pair in {path}; it must hold folders lq and gt, Parquet files made by `dataset run`, or an "
@@ -63,11 +68,18 @@ def _tables(path: Path, degradation: Degradation | None, rejected: bool) -> Pair
     return CsvPairs(indices[0], only=degradation) if indices else None
 
 
-def _folders(path: Path, degradation: Degradation | None) -> PairReader | None:
+def _folders(path: Path, degradation: Degradation | None, unlabelled: bool) -> PairReader | None:
     folders = lq_gt_folders(path) if path.is_dir() else []
     if not folders:
         return None
-    return FolderPairs((folder, degradation or degradation_of(folder, path)) for folder in folders)
+    known = [(folder, degradation or degradation_of(folder, path)) for folder in folders]
+    unknown = [folder for folder, kind in known if kind is None]
+    if unknown and not unlabelled:
+        raise PairsError(
+            f"{unknown[0]} does not say which degradation its pairs show; put it into a folder named after "
+            f"the degradation, or name it: --pairs haze={unknown[0]}"
+        )
+    return FolderPairs(known)
 
 
 def _hidden(path: Path) -> bool:

@@ -13,6 +13,7 @@ from gendeg_core.metrics.choice import Metrics
 from gendeg_core.metrics.columns import PairMetric, SetMetric
 
 INPUT = "degraded input"  # what stands in a row's place of the model when nothing was restored
+UNKNOWN = "unknown"  # degradation of pairs that nobody named one of
 MEAN = "mean"  # degradation of the rows that average over degradations
 
 

@@ -4,6 +4,10 @@ The paper gives the encoder (Swin-B), the five blocks of convolution, ReLU, tran
 and the three skips. Chosen here, because it does not say: channels of the decoder, transposed convolutions of
 kernel 2, and a last 3x3 convolution, without which the final ReLU could not lower a value. Nor does it say
 what the encoder starts from, ImageNet or chance: here from random weights.
+
+The encoder sees the image in patches of 4 pixels, and a small one keeps too little of them to put streaks,
+edges and drops right. The small configurations therefore end in a refinement that sees the image itself, in
+the manner of FFDNet (arXiv 1710.04026): convolutions at half the resolution, told by the decoder what to do.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gendeg_core.restore.padding import mirrored
 
@@ -36,6 +41,8 @@ class SwinRestorer(ModelMixin, ConfigMixin):
             that a short training needs.
         embed_norm: whether patches are normalised as soon as they are embedded, as published; without, a
             short training sees at once how bright they are.
+        refinement_channels, refinement_blocks: of what corrects the output from the image and the decoder's
+            last channels; 0 channels for none, as published. It starts without any effect.
     """
 
     mean: Tensor
@@ -50,6 +57,8 @@ class SwinRestorer(ModelMixin, ConfigMixin):
         residual: bool = False,
         negative_slope: float = 0.0,
         embed_norm: bool = True,
+        refinement_channels: int = 0,
+        refinement_blocks: int = 3,
     ) -> None:
         super().__init__()
         self.encoder = _encoder(variant, options or {})
@@ -66,7 +75,12 @@ class SwinRestorer(ModelMixin, ConfigMixin):
                 _decoder_block(fourth, fifth, negative_slope),
             ]
         )
-        self.output = nn.Conv2d(fifth, 6 if residual else 3, 3, padding=1)
+        outputs = 6 if residual else 3
+        self.output = nn.Conv2d(fifth, outputs, 3, padding=1)
+        if refinement_channels:
+            self.refinement = Refinement(
+                3 + fifth, outputs, refinement_channels, refinement_blocks, negative_slope
+            )
         self.register_buffer("mean", torch.tensor(MEAN).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).reshape(1, 3, 1, 1), persistent=False)
 
@@ -83,17 +97,49 @@ class SwinRestorer(ModelMixin, ConfigMixin):
         # rest; mirrored photo does not. In training it costs too much; below one window there is no choice.
         whole = not self.training and min(height, width) >= self.grid
         padded = mirrored(image, self.grid if whole else MULTIPLE)
-        stages = self.encoder((padded - self.mean) / self.std)
+        normalised = (padded - self.mean) / self.std
+        stages = self.encoder(normalised)
         *skips, x = _channels_first(stages, self.encoder.feature_info.channels())
         for block in self.decoder:
             x = block(x)
             if skips:
                 x = torch.cat([x, skips.pop()], dim=1)
-        output = self.output(x)[..., :height, :width]
+        output = self.output(x)
+        if self.config["refinement_channels"]:
+            output = output + self.refinement(torch.cat([normalised, x], dim=1))
+        output = output[..., :height, :width]
         if not self.config["residual"]:
             return output
         gain, offset = output.chunk(2, dim=1)
         return image * (1 + gain) + offset
+
+
+class Refinement(nn.Module):
+    """(B, inputs, H, W) of even sides -> (B, outputs, H, W): residual blocks at half the resolution.
+
+    The last convolution starts at 0, so that it can be added to a network that is trained already.
+    """
+
+    def __init__(self, inputs: int, outputs: int, channels: int, blocks: int, negative_slope: float) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(4 * inputs, channels, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.LeakyReLU(negative_slope),
+                nn.Conv2d(channels, channels, 3, padding=1),
+            )
+            for _ in range(blocks)
+        )
+        self.last = nn.Conv2d(channels, 4 * outputs, 3, padding=1)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(functional.pixel_unshuffle(x, 2))
+        for block in self.blocks:
+            x = x + block(x)
+        return functional.pixel_shuffle(self.last(x), 2)
 
 
 def _encoder(name: str, options: dict[str, Any]) -> Any:

@@ -58,6 +58,8 @@ CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
             "residual": True,
             "negative_slope": 0.1,
             "embed_norm": False,
+            "refinement_channels": 8,
+            "refinement_blocks": 1,
         },
         "embedded": {
             "variant": "swin_tiny_patch4_window7_224",
@@ -66,6 +68,7 @@ CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
             "residual": True,
             "negative_slope": 0.1,
             "embed_norm": False,
+            "refinement_channels": 32,
         },
         "paper": {},
     },

@@ -120,6 +120,9 @@ def test_lq_of_pair_folders_is_embedded(tmp_path: Path, weights: Path):
     assert table.label == ["rain"]
     np.testing.assert_allclose(table.mu, 0, atol=1e-9)  # both files are the same
     assert table.clean == [str(tmp_path / "rain" / "gt" / "a.png")]
+    (tmp_path / "rain").rename(tmp_path / "mine")
+    assert embed(tmp_path / "mine", "--output", tmp_path / "e.parquet", "--weights", weights) == 0
+    assert read_table(tmp_path / "e.parquet").label == [""]
 
 
 def test_an_index_with_a_wrong_number_is_told(

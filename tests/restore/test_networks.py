@@ -216,6 +216,23 @@ class TestSwin:
         torch.testing.assert_close(net(image)[0], changed)
 
     @torch.no_grad()
+    def test_refinement_has_no_effect_until_it_is_trained_and_then_sees_single_pixels(self):
+        torch.manual_seed(0)
+        net, image = SwinRestorer(**CONFIGS["swin"]["tiny"]).eval(), noise(1, 3, 64, 64)
+        torch.manual_seed(0)
+        without = SwinRestorer(**CONFIGS["swin"]["tiny"] | {"refinement_channels": 0}).eval()
+        assert torch.equal(net(image), without(image))
+        for parameter in [*net.output.parameters(), *net.decoder.parameters()]:
+            parameter.zero_()  # the refinement has nothing but the image
+        torch.nn.init.normal_(net.refinement.last.weight)
+        changed = image.clone()
+        changed[0, 0, 33, 34] += 0.5
+        difference = (net(changed) - net(image)).abs().sum(1)[0]
+        assert difference[33, 34] > 0
+        reached = difference.nonzero() - torch.tensor([33, 34])
+        assert reached.abs().max() < 12
+
+    @torch.no_grad()
     def test_without_its_norm_the_embedding_tells_brightness(self):
         def embedded(norm: bool, value: float) -> torch.Tensor:
             torch.manual_seed(0)

@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from gendeg_core.restore.nafnet import NAFNet
+from gendeg_core.restore.swin import SwinRestorer
+from gendeg_core.restore.zoo import CONFIGS
 from tests.train.conftest import reset_accelerate
 from tests.train.drawn import draw_photo
 from tests.train.test_resume import start_and_kill
@@ -136,6 +138,22 @@ def test_training_pairs_are_not_called_held_out(tmp_path: Path) -> None:
     assert {"training_psnr", "training_psnr_haze", "training_psnr_rain", "training_psnr_snow"} <= set(last)
     assert "psnr" not in last
     assert [path.name for path in config.output.glob("*.png")] == ["training-0000002.png"]
+
+
+def test_weights_of_an_older_swin_network_begin_a_new_one(tmp_path: Path) -> None:
+    config = CONFIGS["swin"]["tiny"]
+    older = SwinRestorer(**config | {"refinement_channels": 0}).eval()
+    torch.nn.init.normal_(older.output.weight)
+    older.save_pretrained(tmp_path / "older")
+    network = SwinRestorer(**config).eval()
+    restore.copy_weights(network, tmp_path / "older")
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(network(image), older(image))
+    smaller = SwinRestorer(**config | {"refinement_channels": 4})
+    smaller.save_pretrained(tmp_path / "smaller")
+    with pytest.raises(UsageError, match="holds no weights of this network"):
+        restore.copy_weights(network, tmp_path / "smaller")
 
 
 def test_stored_pairs_can_be_held_out(tmp_path: Path) -> None:

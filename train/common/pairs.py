@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gendeg_core.dataset.pairs import PairReader
+from gendeg_core.dataset.pairs import PairReader, kind_number
 from gendeg_core.seeds import sample_seed, torch_generator
 from gendeg_core.simulate import random_pair, simulate
 from gendeg_core.statistics import draw_intensity, measure_uint8, published_histogram, to_uint8
@@ -116,7 +116,7 @@ class StoredPairs(PairSource):
         top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
         window = np.s_[top : top + side, left : left + side]
         flip = np.s_[:, ::-1] if rng.random() < 0.5 else np.s_[:, :]
-        kind = list(Degradation).index(entry.degradation)
+        kind = kind_number(entry.degradation)
         return make_pair(clean[window][flip], degraded[window][flip], kind, entry.caption)
 
     @cached_property

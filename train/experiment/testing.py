@@ -78,7 +78,9 @@ def _real_images(folder: Path, size: int) -> Iterator[HeldImage]:
         place = Path(pair["name"]).relative_to(folder)  # DEGRADATION/SET/lq/FILE
         source = place.parent.parent.name
         images = (_middle(pair[side], size) for side in ("degraded", "target"))
-        yield HeldImage(REAL, pair["degradation"], source, place.as_posix(), *images)
+        kind = pair["degradation"]
+        assert kind is not None, "pairs_in refuses folders that do not tell"
+        yield HeldImage(REAL, kind, source, place.as_posix(), *images)
 
 
 def _middle(pixels: np.ndarray, size: int) -> Tensor:
