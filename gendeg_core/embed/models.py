@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import open_clip
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.tokenizer import SimpleTokenizer
 from torch import nn
 
 from gendeg_core.embed.daclip import DaCLIP
+from gendeg_core.embed.texture import TextureStem
 
 CONFIGS = Path(__file__).parent / "configs"
 BYTES, SPECIAL = 512, 2  # tokens of single bytes, inside and at the end of a word; start and end of text
@@ -46,15 +48,19 @@ def model_config(name: str) -> dict[str, Any]:
 def build(config: dict[str, Any], *, frozen: bool = True) -> DaCLIP:
     """A DA-CLIP of these sizes with random weights.
 
-    Beside open_clip's own sizes there may be `stem: convolutional`, which our small model has.
+    Beside open_clip's own sizes there may be a `stem`, convolutional or texture, as our small models have.
     """
     sizes = {key: value for key, value in config.items() if key != "stem"}
     clip = open_clip.CLIP(**sizes)
+    vision, tower = config["vision_cfg"], cast(Any, clip.visual)
     if config.get("stem") == "convolutional":
-        vision, tower = config["vision_cfg"], cast(Any, clip.visual)
         tower.conv1 = convolutional_stem(vision["width"], vision["patch_size"])
+    elif config.get("stem") == "texture":
+        tower.conv1 = TextureStem(
+            vision["width"], vision["patch_size"], OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+        )
     elif "stem" in config:
-        raise ValueError(f"unknown stem {config['stem']!r}; leave it out or choose convolutional")
+        raise ValueError(f"unknown stem {config['stem']!r}; leave it out or choose convolutional or texture")
     return DaCLIP(clip, frozen=frozen)
 
 
