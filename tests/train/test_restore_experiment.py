@@ -123,6 +123,7 @@ def test_runs_go_on_from_weights_and_the_record_tells_both_commands(
     config = replace(
         experiment, output=tmp_path / "work", results=tmp_path / "results", weights=tmp_path / "weights",
         start=start, rate=0.5, loss="cautious", seeds=(0,), scaling=(), generated_alone=False, steps=2,
+        batch=2,
     )  # fmt: skip
     shutil.copytree(experiment.data, config.data)
     reset_accelerate()

@@ -40,13 +40,13 @@ def export_weights(
             shutil.copytree(half_weights(config, run), partial)
             network = load_restorer(model, partial, torch.device("cpu")).net
             start = None if config.start is None else start_of(config, model, data)
-            before = 0 if start is None else read_label(start).steps
+            before = None if start is None else read_label(start)
             label = Label(
                 model=model,
                 training=name,
                 parameters=sum(parameter.numel() for parameter in network.parameters()),
-                steps=before + steps,
-                samples=(before + steps) * config.batch,
+                steps=(before.steps if before else 0) + steps,
+                samples=(before.samples if before else 0) + steps * config.batch,
                 data=describe_data(config, name),
                 weak=weaknesses(results, run),
             )
