@@ -36,11 +36,7 @@ def add_parser(commands: Any) -> None:
     add("--model", metavar="NAME", nargs="+", required=True, help="nafnet, promptir, swin, any; one or more")
     add("--weights", metavar="NAME", nargs="+", default=["existing"], help="existing, gends, or a path")
     add("--metrics", metavar="NAMES", help="some, separated by commas (default all)")
-    add(
-        "--degradation",
-        metavar="NAME",
-        help="what lq/gt folders show whose names do not say it, or the only one to take",
-    )
+    add("--degradation", metavar="NAME", help="what lq/gt folders show, or the only one to take")
     add("--tile", metavar="N", type=int, help="side of the tiles; 0 for one piece (default: by size)")
     add("--seed", type=int, default=0, help="of the bootstrap (default 0)")
     add("--lpips-trunk", metavar="FILE", type=Path, help="AlexNet weights for LPIPS")
