@@ -22,6 +22,7 @@ from gendeg_core.embed.table import REQUIRED, EmbeddingTable
 from gendeg_core.images import READABLE
 from gendeg_core.types import Progress
 
+PLAN = "plan.parquet"  # beside the shards that the data factory writes
 MOST_EMBEDDED = 2000  # pictures embedded in one go
 OWN_SET = "own photos"
 
@@ -34,7 +35,7 @@ def open_files(
     taken: Collection[str] = (),
     whole: bool = False,
 ) -> Generator[Progress | list[Source]]:
-    """Open each table, the shards of each data set and all photos as a source each.
+    """Open each table, the shards of each data set and all photos as a source each; skip the rest.
 
     Yields progress, the sources last.
 
@@ -51,6 +52,8 @@ def open_files(
         raise ValueError("Nothing was chosen; add photos, a folder of photos, or Parquet files first.")
     photos = [path for path in paths if path.suffix.lower() in READABLE]
     tables = [path for path in paths if path.suffix == ".parquet"]
+    if len(tables) > 1:  # the whole folder of a data set may be chosen, and its plan holds no pairs
+        tables = [path for path in tables if path.name != PLAN]
     if not photos and not tables:
         raise ValueError(f"{paths[0].name} is neither a photo nor a Parquet file; choose such files.")
     sources: list[Source] = []

@@ -26,6 +26,7 @@ from app.explore_opening import open_files
 from app.explore_session import ExploreSession
 from app.explore_sources import Source
 from gendeg_core import cli
+from gendeg_core.dataset import run
 from gendeg_core.dataset.schema import shard_schema
 from gendeg_core.embed.table import read_table
 from gendeg_core.types import Degradation
@@ -65,6 +66,17 @@ def test_the_shards_of_a_data_set_are_one_set(folder: Path, tmp_path: Path):
     assert set(by_name["train 2"].set or []) == {"train 2"}
     with pytest.raises(ValueError, match=r"train-00000-of-00001.parquet is there twice; open one data set"):
         list(open_files([files[0], *files]))
+
+
+def test_the_whole_folder_of_a_data_set_can_be_chosen(folder: Path, tmp_path: Path):
+    root = write_shards(tmp_path, (3, 2))
+    for name in (run.PLAN, run.RUN, "README.md"):
+        (root / name).write_bytes(b"no pairs")
+    *_, sources = open_files(sorted(path for path in root.rglob("*") if path.is_file()))
+    assert isinstance(sources, list)
+    assert [(source.name, len(source.table)) for source in sources] == [("train", 5)]
+    with pytest.raises(ValueError, match=r"plan.parquet is no Parquet file"):
+        list(open_files([root / run.PLAN]))
 
 
 def test_a_large_data_set_says_how_much_of_it_is_shown(
