@@ -146,6 +146,26 @@ def test_runs_go_on_from_weights_and_the_record_tells_both_commands(
         replace(config, weights=start)
 
 
+def test_one_sort_of_data_alone_is_gone_on_with(experiment: ExperimentConfig, tmp_path: Path) -> None:
+    config = replace(
+        experiment, output=tmp_path / "work", results=tmp_path / "results", weights=tmp_path / "weights",
+        start=experiment.weights, only="both", seeds=(0,), scaling=(), generated_alone=False, steps=1,
+    )  # fmt: skip
+    shutil.copytree(experiment.data, config.data)
+    reset_accelerate()
+    restore_experiment.main(config)
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["nafnet_gends"]
+    assert "--only both" in read_record(tmp_path / "weights" / "nafnet_gends").recipe[-1]
+    text = (tmp_path / "results" / "tables.md").read_text()
+    assert "| degraded input | nafnet, GenDS (both) |" in text
+    assert "Gains" not in text
+    assert "nafnet_existing@" not in text
+    with (tmp_path / "results" / "tables.csv").open() as file:
+        assert {row["data"] for row in csv.DictReader(file)} == {"", "both"}
+    with pytest.raises(UsageError, match="only=both leaves no other data"):
+        replace(experiment, only="both")
+
+
 def test_every_network_sees_every_sort_of_data_with_every_seed(experiment: ExperimentConfig) -> None:
     runs = all_runs(replace(experiment, models=("nafnet", "promptir", "swin"), scaling_model="swin"))
     assert len({run.name for run in runs}) == len(runs) == 3 * 3 * 2 + 2

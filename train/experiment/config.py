@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 from gendeg_core.types import Degradation
 from train.common.errors import UsageError
@@ -38,6 +39,8 @@ class ExperimentConfig:
         scene: short side of the photos, and side of the pairs, in pixels.
         border: pixels cut off every photo's edge.
         existing_every: existing data shows every so many-th training photo; 1 for all.
+        only: train on this sort of data alone, to go on with its weights; the tables then have nothing to
+            compare it with but the degraded input.
         generated_alone: train on what the generator makes alone, too, not only on existing data and on both.
         scaling_model, scaling: network and numbers of synthetic pairs for the curve; 0 and `pairs` are there
             anyway.
@@ -69,6 +72,7 @@ class ExperimentConfig:
     scene: int = 256
     border: int = 10
     existing_every: int = 2
+    only: Literal["existing", "both"] | None = None
     generated_alone: bool = True
     scaling_model: Model = "swin"
     scaling: tuple[int, ...] = (150, 450)
@@ -102,19 +106,26 @@ class ExperimentConfig:
             raise UsageError(f"existing_every={self.existing_every} must be at least 1, for all photos")
         if self.rate <= 0:
             raise UsageError(f"rate={self.rate} must be above 0")
-        if self.start is not None:
-            self._check_start(self.start)
+        self._check_going_on()
         if self.steps < 1 and self.minutes <= 0:
             raise UsageError(f"minutes={self.minutes} must be above 0, or give --steps")
 
-    def _check_start(self, start: Path) -> None:
-        if self.generated_alone or self.scaling:
+    def _check_going_on(self) -> None:
+        alone = self.generated_alone or bool(self.scaling)
+        if self.start is not None and alone:
             raise UsageError(
-                f"start={start} has weights for existing data and for both, no others; add "
+                f"start={self.start} has weights for existing data and for both, no others; add "
                 "--no-generated-alone and --scaling without a number"
             )
-        if start == self.weights:
-            raise UsageError(f"weights={start} would replace what the runs start from; name another folder")
+        if self.only is not None and alone:
+            raise UsageError(
+                f"only={self.only} leaves no other data; add --no-generated-alone and --scaling without a "
+                "number"
+            )
+        if self.start is not None and self.start == self.weights:
+            raise UsageError(
+                f"weights={self.start} would replace what the runs start from; name another folder"
+            )
 
     @property
     def data(self) -> Path:

@@ -16,7 +16,7 @@ from gendeg_core.types import Degradation
 from gendeg_core.weights import read_record, write_record
 from train.common.network_folder import save_network
 from train.experiment.config import ExperimentConfig, command_of
-from train.experiment.jobs import SHIPPED_AS, Run, start_of, weights_of
+from train.experiment.jobs import Run, shipped_data, start_of, weights_of
 from train.experiment.report import experiment_facts
 from train.experiment.statistics import METRICS, Results, full_counts, mean_columns
 from train.experiment.testing import REAL, Score
@@ -29,11 +29,11 @@ def export_weights(
     untouched: Sequence[Score],
     runs: Mapping[Run, Sequence[Score]],
 ) -> None:
-    """Put the weights of the first seed into `folder`/MODEL_NAME."""
+    """Put the weights of the first seed into `folder`/MODEL_existing and `folder`/MODEL_gends."""
     results = Results(untouched, runs)
     counts = full_counts(config)
     for model in config.models:
-        for data, name in SHIPPED_AS.items():
+        for data, name in shipped_data(config).items():
             (run,) = (r for r in results.seeds(model, data, counts[data]) if r.seed == config.seeds[0])
             partial, final = folder / f".{model}_{name}.partial", folder / f"{model}_{name}"
             shutil.rmtree(partial, ignore_errors=True)

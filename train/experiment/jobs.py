@@ -47,7 +47,14 @@ class Run:
 
 def sorts_of_data(config: ExperimentConfig) -> tuple[Data, ...]:
     """What the runs are trained on."""
+    if config.only is not None:
+        return (config.only,)
     return ("existing", "gends", "both") if config.generated_alone else ("existing", "both")
+
+
+def shipped_data(config: ExperimentConfig) -> dict[Data, str]:
+    """The sorts of data whose weights ship, and what these weights are called."""
+    return {data: SHIPPED_AS[data] for data in sorts_of_data(config) if data in SHIPPED_AS}
 
 
 def all_runs(config: ExperimentConfig) -> list[Run]:

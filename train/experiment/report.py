@@ -20,7 +20,7 @@ from gendeg_core.weights import folder_identity, read_record
 from train.experiment.config import EXISTING, ExperimentConfig, command_of
 from train.experiment.data import generated_counts
 from train.experiment.figure import draw_scaling
-from train.experiment.jobs import SHIPPED_AS, Data, Run, sorts_of_data, start_of
+from train.experiment.jobs import Data, Run, shipped_data, sorts_of_data, start_of
 from train.experiment.statistics import (
     METRICS,
     Column,
@@ -81,7 +81,11 @@ def start_identities(config: ExperimentConfig) -> list[str]:
     """The weights that the runs went on from; none if they began at random."""
     if config.start is None:
         return []
-    return [folder_identity(start_of(config, model, data)) for model in config.models for data in SHIPPED_AS]
+    return [
+        folder_identity(start_of(config, model, data))
+        for model in config.models
+        for data in shipped_data(config)
+    ]
 
 
 def installed_versions() -> dict[str, str]:
@@ -137,7 +141,7 @@ def markdown(config: ExperimentConfig, results: Results, facts: Mapping[str, Any
         f"* Hardware: {facts['hardware']}.",
     ]
     counts = full_counts(config)
-    compared: list[Data] = ["existing", "both"]
+    compared = list(shipped_data(config))
     parts: tuple[tuple[str, list[Column], Sequence[Data]], ...] = (
         ("Table 1: degradations not in the existing data", unseen_columns(results), compared),
         ("Table 2: within the distribution of the existing data", within_columns(results), compared),
@@ -149,8 +153,9 @@ def markdown(config: ExperimentConfig, results: Results, facts: Mapping[str, Any
     )
     for title, columns, data in parts:
         text += [f"## {title}", _table(config, results, columns, data, counts)]
-    text += ["## Gains of GenDS over existing data"]
-    text += [_gains(config, results, [*unseen_columns(results), *within_columns(results)], counts)]
+    if config.only is None:
+        text += ["## Gains of GenDS over existing data"]
+        text += [_gains(config, results, [*unseen_columns(results), *within_columns(results)], counts)]
     if figure:
         text += [
             f"## Number of generated pairs ({config.scaling_model})",
@@ -244,7 +249,7 @@ def _all_summaries(
         runs = {key: results.seeds(model, *key) for key in results.kinds(model)}
         for key, same in runs.items():
             found.append(((model, *key), summarise(results.values(same, metric), column)))
-        for key in [key for key in runs if key[0] != "existing"]:
+        for key in [key for key in runs if key[0] != "existing" and config.only is None]:
             gain = gain_of(results, runs["existing", 0], runs[key], metric, column)
             found.append(((model, f"{key[0]} - existing", key[1]), gain))
     return found
