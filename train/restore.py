@@ -34,7 +34,7 @@ from train.common.options import RunOptions, make_accelerator
 from train.common.pairs import MixedPairs, PairSource, StoredPairs
 from train.common.pool import COMPLETE, PairPool
 from train.common.presets import start
-from train.common.restoration import LOSSES, PAPER, SHORT, Loss, Model, as_images, rate_factor
+from train.common.restoration import CAUTION, PAPER, SHORT, Loss, Model, as_images, loss_function, rate_factor
 from train.common.tracking import Speedometer, Tracker, make_speedometer
 
 
@@ -56,6 +56,7 @@ class RestoreConfig(RunOptions):
         held_pairs: how many of them.
         loss: psnr (negative PSNR), bounded_psnr (that up to 40 dB), cautious (with SSIM, and harm counts
             more than gain) or l1.
+        caution: how many times more harm counts in the cautious loss.
         warmup: share of the run in which the learning rate rises.
         horizon: where its cosine reaches final_rate, in lengths of the run.
         clip: bound on the norm of the gradient; 0 for none.
@@ -73,6 +74,7 @@ class RestoreConfig(RunOptions):
     held_pairs: int = 24
 
     loss: Loss = "l1"
+    caution: float = CAUTION
     learning_rate: float = 1e-3
     final_rate: float = 1e-7
     betas: tuple[float, float] = (0.9, 0.999)
@@ -264,7 +266,7 @@ def main(config: RestoreConfig) -> None:
     accelerator, model, optimiser = run.accelerator, run.model, run.optimiser
     tracker = Tracker(config.output, run.first, accelerator.is_main_process, tensorboard=config.tensorboard)
     speed = speedometer(config, run)
-    loss_of = LOSSES[config.loss]
+    loss_of = loss_function(config.loss, config.caution)
     micro_batches = batches(config, run.pairs, accelerator, run.first)
 
     for step in range(run.first, config.steps):

@@ -23,11 +23,12 @@ from train import restore
 from train.common.errors import UsageError
 from train.common.pool import PairPool
 from train.common.restoration import (
-    HARM,
+    CAUTION,
     PAPER,
     bounded_psnr_loss,
     cautious_loss,
     l1_loss,
+    loss_function,
     psnr_loss,
     rate_factor,
 )
@@ -191,8 +192,12 @@ def test_the_cautious_loss_by_hand() -> None:
     assert cautious_loss(near, clean, far).item() == pytest.approx(value["near"], abs=0.02)
     harm = value["far"] - value["near"]
     assert harm > 0
-    assert cautious_loss(far, clean, near).item() == pytest.approx(value["far"] + HARM * harm, abs=0.02)
+    assert cautious_loss(far, clean, near).item() == pytest.approx(value["far"] + CAUTION * harm, abs=0.02)
     both = [torch.cat(pair) for pair in ((near, far), (clean, clean), (far, near))]
+    more = loss_function("cautious", CAUTION + 5)
+    assert more(far, clean, near).item() == pytest.approx(value["far"] + (CAUTION + 5) * harm, abs=0.1)
+    assert more(near, clean, far).item() == pytest.approx(value["near"], abs=0.02)
+    assert loss_function("l1", 7)(far, clean, near).item() == pytest.approx((far - clean).abs().mean().item())
     alone = cautious_loss(near, clean, far) + cautious_loss(far, clean, near)
     assert cautious_loss(*both).item() == pytest.approx(alone.item() / 2, abs=1e-4)
 

@@ -7,7 +7,9 @@ after its end. GenDeg does not say how its Swin network was trained: AdamW, cosi
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any, Literal, TypedDict
 
 import torch
@@ -70,7 +72,7 @@ SHORT: dict[Model, dict[str, Any]] = {
 }  # fmt: skip
 
 
-HARM = 3.0  # chosen among 0, 2, 4 and 8 by short runs: the more, the less is gained where much can be
+CAUTION = 3.0  # chosen among 0, 2, 4 and 8 by short runs: the more, the less is gained where much can be
 
 # Losses take images (B, 3, H, W), restored, clean and degraded, of which the last two are in [0, 1].
 
@@ -85,16 +87,16 @@ def bounded_psnr_loss(restored: Tensor, clean: Tensor, _degraded: Tensor) -> Ten
     return _decibels(_squared_error(restored, clean), 1e-4).mean()
 
 
-def cautious_loss(restored: Tensor, clean: Tensor, degraded: Tensor) -> Tensor:
+def cautious_loss(restored: Tensor, clean: Tensor, degraded: Tensor, caution: float = CAUTION) -> Tensor:
     """Bounded PSNR and half as much of SSIM, both in dB, where harm counts more than gain.
 
-    What an image is worse than it was before counts `HARM` times more: a small network that does not know
+    What an image is worse than it was before counts `caution` times more: a small network that does not know
     what to do with an image then learns to leave it alone.
     """
     loss = torch.zeros((), device=clean.device)
     for weight, error, bound in ((1.0, _squared_error, 1e-4), (0.5, _dissimilarity, 1e-2)):
         after, before = (_decibels(error(image, clean), bound) for image in (restored, degraded))
-        loss = loss + weight * (after + HARM * (after - before).relu())
+        loss = loss + weight * (after + caution * (after - before).relu())
     return loss.mean()
 
 
@@ -104,6 +106,11 @@ def l1_loss(restored: Tensor, clean: Tensor, _degraded: Tensor) -> Tensor:
 
 
 LOSSES = {"psnr": psnr_loss, "bounded_psnr": bounded_psnr_loss, "cautious": cautious_loss, "l1": l1_loss}
+
+
+def loss_function(name: Loss, caution: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The loss of this name, of images as above; `caution` is for the cautious one."""
+    return functools.partial(cautious_loss, caution=caution) if name == "cautious" else LOSSES[name]
 
 
 def _squared_error(image: Tensor, clean: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from gendeg_core.types import Degradation
 from train.common.errors import UsageError
-from train.common.restoration import PAPER, Loss, Model
+from train.common.restoration import CAUTION, PAPER, Loss, Model
 
 # The simulator family of each degradation that existing data shows; all the others are left for the tests.
 EXISTING: dict[Degradation, str] = {
@@ -45,7 +45,7 @@ class ExperimentConfig:
         scaling_model, scaling: network and numbers of synthetic pairs for the curve; 0 and `pairs` are there
             anyway.
         size_of_model, size, batch: of the networks, of their crops in pixels, of a step.
-        loss: of all runs, see `train.restore`.
+        loss, caution: of all runs, see `train.restore`.
         start: folder of weights, MODEL_existing and MODEL_gends, that the runs go on from instead of random
             ones.
         rate: factor on the learning rates of the recipes.
@@ -81,6 +81,7 @@ class ExperimentConfig:
     size: int = 160
     batch: int = 4
     loss: Loss = "bounded_psnr"
+    caution: float = CAUTION
     start: Path | None = None
     rate: float = 1.0
     minutes: float = 6.0

@@ -17,7 +17,7 @@ import torch
 
 from gendeg_core.restore.zoo import build
 from train import restore
-from train.common.restoration import LOSSES, Model
+from train.common.restoration import Model, loss_function
 from train.experiment.config import ExperimentConfig
 
 Data = Literal["existing", "gends", "both"]
@@ -89,8 +89,8 @@ def run_config(config: ExperimentConfig, run: Run, steps: int) -> restore.Restor
         learning_rate=config.rate * recipe.learning_rate,
         held=str(config.data / "held"), size_of_model=config.size_of_model, scene=config.scene,
         size=config.size, batch=config.batch, steps=steps, seed=run.seed, loss=config.loss,
-        workers=0, border=0, save_every=max(steps // 8, 1), sample_every=max(steps // 4, 1),
-        log_every=max(steps // 50, 1),
+        caution=config.caution, workers=0, border=0, save_every=max(steps // 8, 1),
+        sample_every=max(steps // 4, 1), log_every=max(steps // 50, 1),
     )  # fmt: skip
 
 
@@ -99,10 +99,10 @@ def seconds_per_step(config: ExperimentConfig, model: Model, repeats: int = 5) -
     network = build(model, config.size_of_model).train()
     optimiser = torch.optim.AdamW(network.parameters())
     images = torch.rand(2, config.batch, 3, config.size, config.size, generator=torch.Generator())
-    times = []
+    loss_of, times = loss_function(config.loss, config.caution), []
     for _ in range(repeats + 1):
         start = time.process_time()
-        LOSSES[config.loss](network(images[0]), images[1], images[0]).backward()
+        loss_of(network(images[0]), images[1], images[0]).backward()
         optimiser.step()
         optimiser.zero_grad()
         times.append(time.process_time() - start)
