@@ -159,6 +159,7 @@ def test_one_sort_of_data_alone_is_gone_on_with(experiment: ExperimentConfig, tm
     text = (tmp_path / "results" / "tables.md").read_text()
     assert "| degraded input | nafnet, GenDS (both) |" in text
     assert "Gains" not in text
+    assert not (tmp_path / "results" / "scaling.png").exists()
     assert "nafnet_existing@" not in text
     with (tmp_path / "results" / "tables.csv").open() as file:
         assert {row["data"] for row in csv.DictReader(file)} == {"", "both"}

@@ -19,9 +19,9 @@ def scaling_runs(config: ExperimentConfig, results: Results) -> dict[int, list[R
 
 
 def draw_scaling(config: ExperimentConfig, results: Results, path: Path) -> bool:
-    """Draw it into a PNG; False if the model of the curve was not trained."""
+    """Draw it into a PNG; False if the model of the curve was not trained with several numbers of pairs."""
     runs = scaling_runs(config, results)
-    if not runs:
+    if len(runs) < 2:
         return False
     from matplotlib.figure import Figure
 
