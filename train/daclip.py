@@ -11,7 +11,7 @@ degraded image and CLIP's embedding of the clean one.
 Run it again with the same options to continue after an interruption.
 
 Ours beside the paper: targets that allow for repeated texts, towers trained from nothing where there is no
-pre-trained CLIP, and a linear read-out of mu, thrown away afterwards, that keeps the strength in the
+pre-trained CLIP, and a linear read-out of log(mu), thrown away afterwards, that keeps the strength in the
 degradation embedding. The papers leave open, and we guessed: the embeddings are normalised before the L1
 distance, whose mean over dimensions counts with weight 1.
 """
@@ -29,8 +29,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from gendeg_core.embed.daclip import DaCLIP, Features
-from gendeg_core.embed.loading import WORDS, EmbedderConfig, Preprocessing, save_embedder
+from gendeg_core.embed.loading import WORDS, EmbedderConfig, Preprocessing, load_embedder, save_embedder
 from gendeg_core.embed.models import build, build_tokenizer, model_config
+from gendeg_core.embed.texture import TextureStem
 from gendeg_core.seeds import sample_seed, torch_generator
 from gendeg_core.types import Degradation
 from train.common.checkpoint import claim_run, load_checkpoint, save_checkpoint
@@ -38,14 +39,18 @@ from train.common.contrast import Targets, gathered, symmetric_loss
 from train.common.data import as_batch, batches, held_source, pair_source, pooled
 from train.common.errors import UsageError
 from train.common.options import RunOptions, make_accelerator
+from train.common.pairs import Numbered
+from train.common.pool import PairPool
 from train.common.presets import start
+from train.common.texture_pool import TOGETHER, TexturePool
 from train.common.tracking import Tracker
-from train.common.views import resized, training_views, training_windows
+from train.common.views import resized, training_views
 
 KINDS = list(Degradation)
 HELD_PAIRS = 120
 LARGEST_SCALE = math.log(100)
-MU_SPREAD = 0.1  # about the standard deviation of mu; errors of the read-out count in this unit
+MU_FLOOR = 0.02  # added to mu before the logarithm: what lies far below it, nobody sees
+TYPICAL_PAIRS = 200  # their statistics of texture count as the usual ones
 
 
 @dataclass(frozen=True)
@@ -58,13 +63,18 @@ class DaclipConfig(RunOptions):
         towers: train CLIP's own towers too, as a start from nothing needs; published: frozen.
         targets: identity, as published, or repeated (see train/common/contrast.py).
         alignment: weight of the L1 distance to the clean image's embedding; the robust variant has 1.
-        read_out: weight of the linear read-out of mu; published: none.
+        read_out: weight of the linear read-out of log(mu); published: none.
         content: share of each batch that gets content embeddings and captions; published: all of it.
         crop: chance of a random square crop; the robust variant has 0.8.
         smallest: least side of such a crop in pixels.
-        window: side in pixels of the random windows of the pairs, not resized, that take the place of whole
-            images in the first steps; 0 for none. Small inputs train faster.
-        whole: share of the steps, the last ones, that see whole images all the same.
+        start: folder of weights of this model to go on from; empty for random or CLIP's own.
+        keep: weight of these in the mean with the trained ones that is saved, which often does better than
+            either (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022); logged numbers are
+            those of the trained ones.
+        wear: share of the degraded images that have been resized and JPEG-compressed, as files of photos are;
+            only with `unchanged`.
+        unchanged: show the pairs of the pool whole, as they are and never flipped, so that the fixed
+            statistics of a texture stem need computing only once.
         learning_rate, warmup, weight_decay: AdamW, linear warm-up, cosine to 0.
         clip: largest norm of the gradient; 0, as published, for any.
         held_pairs: simulated pairs of held-out photos behind the numbers during training.
@@ -81,8 +91,10 @@ class DaclipConfig(RunOptions):
     content: float = 1.0
     crop: float = 0.0
     smallest: int = 64
-    window: int = 0
-    whole: float = 0.0
+    start: Path | None = None
+    keep: float = 0.0
+    wear: float = 0.0
+    unchanged: bool = False
 
     learning_rate: float = 3e-5
     warmup: int = 100
@@ -94,11 +106,15 @@ class DaclipConfig(RunOptions):
         super().__post_init__()
         if not 0 <= self.crop <= 1:
             raise UsageError(f"crop={self.crop} is no chance; choose a number from 0 to 1")
-        if not 0 <= self.window <= self.size or not 0 <= self.whole <= 1:
+        if self.unchanged and (self.crop or not self.pool):
             raise UsageError(
-                f"window={self.window} must be from 0 to the {self.size} pixels of a pair, and "
-                f"whole={self.whole} from 0 to 1"
+                f"pairs cannot stay unchanged with crop={self.crop} and pool={self.pool}; give --crop 0 and "
+                "a pool, or --no-unchanged"
             )
+        if not 0 <= self.keep < 1 or (self.keep and self.start is None):
+            raise UsageError(f"keep={self.keep} must be from 0 to below 1, and 0 without --start")
+        if not 0 <= self.wear <= 1 or (self.wear and not self.unchanged):
+            raise UsageError(f"wear={self.wear} must be from 0 to 1, and 0 without --unchanged")
         if not 1 <= round(self.content * self.batch) <= self.batch:
             raise UsageError(f"content={self.content} is no share of the batch; choose a number up to 1")
         if not self.pretrained and not self.towers:
@@ -115,12 +131,14 @@ def tiny() -> DaclipConfig:
 
 
 def embedded() -> DaclipConfig:
-    """The shipped weights: from nothing, on a few hundred captioned photos, in 45 minutes of a CPU core."""
+    """The shipped weights: from nothing, on a few hundred captioned photos, in two hours of a CPU core.
+
+    The pool of pairs takes 18 GB in the run folder.
+    """
     return DaclipConfig(
-        model="gendeg_small", towers=True, targets="repeated", alignment=1.0, read_out=1.0, crop=0.3,
-        content=0.125, smallest=160, window=128, whole=0.08, size=256, border=10, pool=9000, workers=2,
-        batch=32, steps=9000, learning_rate=1e-3, warmup=200, clip=1.0, log_every=50, save_every=500,
-        sample_every=500,
+        model="gendeg_small", towers=True, targets="repeated", alignment=1.0, read_out=1.0, unchanged=True,
+        content=0.125, size=256, border=10, pool=40000, workers=2, batch=64, steps=6000, learning_rate=1e-3,
+        warmup=200, clip=1.0, log_every=50, save_every=250, sample_every=500,
     )  # fmt: skip
 
 
@@ -143,16 +161,21 @@ PRESETS = {"tiny": tiny, "embedded": embedded, "paper": paper, "wild": wild}
 
 
 class Student(nn.Module):
-    """DA-CLIP and the read-out of mu that exists only in training."""
+    """DA-CLIP and the read-out of log(mu) that exists only in training."""
 
     def __init__(self, model: DaCLIP, dimensions: int) -> None:
         super().__init__()
         self.model, self.read_out = model, nn.Linear(dimensions, 1)
 
     def forward(self, images: Tensor, captions: Tensor, words: Tensor, clean: Tensor | None) -> Any:
-        """Features of a batch, and mu (B,) as read off the degradation embedding."""
+        """Features of a batch, and its `strength` (B,) as read off the degradation embedding."""
         features = self.model(images, captions, words, clean)
-        return features, self.read_out(features.degradation)[:, 0] * MU_SPREAD
+        return features, self.read_out(features.degradation)[:, 0]
+
+
+def strength(mu: Tensor) -> Tensor:
+    """What is read off: the logarithm of mu, since twice as strong looks equally much stronger everywhere."""
+    return torch.log(mu + MU_FLOOR)
 
 
 class Losses(NamedTuple):
@@ -173,14 +196,18 @@ class Task:
     tokenizer: Any
     device: torch.device
 
-    def inputs(self, batch: Any, step: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Degraded images, captions, words and clean images, the last only if a loss looks at them."""
-        config, draws = self.config, torch_generator(seed)
-        if config.window and step < round((1 - config.whole) * config.steps):
-            views = training_windows(batch, config.window, draws)
+    def inputs(self, batch: Any, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Degraded images (B, 3, S, S), captions (A, L), words (B, L), and clean images if a loss needs them.
+
+        With `unchanged`, statistics (B, channels, h, w) come in place of images.
+        """
+        config = self.config
+        if config.unchanged:
+            clean, degraded = batch["statistics"].to(self.device).float().unbind(1)
         else:
+            draws = torch_generator(seed)
             views = training_views(batch, self.preprocessing.size, config.crop, config.smallest, draws)
-        degraded, clean = (self.preprocessing.normalise(view).to(self.device) for view in views)
+            degraded, clean = (self.preprocessing.normalise(view).to(self.device) for view in views)
         captions, words = self.texts(batch)
         return degraded, captions, words, clean if config.alignment or config.towers else None
 
@@ -207,7 +234,7 @@ class Task:
         if features.clean is not None and config.towers:  # CLIP itself learns what the photo shows
             clean = symmetric_loss(gathered(features.clean), caption, scale, all_captions, config.targets)
             content = (content + clean) / 2
-        error = ((read - mu.to(self.device)) / MU_SPREAD).square().mean()
+        error = (read - strength(mu.to(self.device))).square().mean()
         total = content + degradation + config.alignment * alignment + config.read_out * error
         return Losses(total, content, degradation, alignment, error)
 
@@ -222,16 +249,45 @@ def make_model(config: DaclipConfig) -> tuple[DaCLIP, dict[str, Any]]:
 
     try:
         sizes = model_config(config.model)
-        if config.window % sizes["vision_cfg"]["patch_size"]:
-            raise ValueError(
-                f"window={config.window} is no multiple of its patches of {sizes['vision_cfg']['patch_size']}"
-            )
+        side, stem = sizes["vision_cfg"]["image_size"], sizes.get("stem")
+        if config.unchanged and stem is None:
+            raise ValueError("it has no texture stem; choose gendeg_small, or --no-unchanged")
+        if config.unchanged and config.size != side:
+            raise ValueError(f"its images have {side} pixels, not {config.size}; give --size {side}")
+        if config.pretrained and stem is not None:
+            raise ValueError("there is no CLIP with its stem; leave --pretrained out")
         if not config.pretrained:
             return build(sizes, frozen=not config.towers), sizes
         clip = open_clip.create_model(config.model, pretrained=config.pretrained)
         return DaCLIP(clip, frozen=not config.towers), sizes
     except (ValueError, RuntimeError, OSError) as error:
         raise UsageError(f"--model {config.model}: {error}") from error
+
+
+def settle_stems(task: Task, model: DaCLIP, pairs: Numbered) -> None:
+    """Tell the texture stems, where there are any, which statistics are usual."""
+    stems = [tower.conv1 for tower in (model.clip.visual, model.visual_control)]
+    if not isinstance(stems[0], TextureStem):
+        return
+    batch = as_batch(pairs, task.config.seed, TYPICAL_PAIRS)
+    degraded = task.inputs(batch, task.config.seed)[0]
+    parts = degraded.split(TOGETHER)
+    usual = degraded if task.config.unchanged else torch.cat([stems[0].statistics(part) for part in parts])
+    for stem in stems:
+        stem.standardise(usual)
+
+
+def go_on_from(folder: Path, model: DaCLIP) -> None:
+    """Give the model the weights in `folder`.
+
+    Raises:
+        UsageError: there are none, or they belong to another model.
+    """
+    try:
+        state = load_embedder(folder, "cpu").model.state_dict()
+        model.load_state_dict(state)
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"--start {folder}: {error}") from error
 
 
 def make_optimiser(config: DaclipConfig, student: nn.Module) -> tuple[Any, Any]:
@@ -257,12 +313,22 @@ def main(config: DaclipConfig) -> None:
     source = pair_source(config)
     torch.manual_seed(config.seed)  # initial weights only
     model, sizes = make_model(config)
+    model.to(accelerator.device)
     claim_run(config.output, config, accelerator)
-    pairs = pooled(config, source, None, accelerator)
+    preprocessing = Preprocessing(sizes["vision_cfg"]["image_size"])
+    pairs: Numbered = pooled(config, source, None, accelerator)
+    if config.unchanged:
+        stem = model.visual_control.conv1
+        assert isinstance(pairs, PairPool)
+        folder = config.output / "pool"
+        pairs = TexturePool(pairs, stem, preprocessing.normalise, config.wear, folder, accelerator)
     held = as_batch(held_source(config), config.seed, config.held_pairs)
 
-    preprocessing = Preprocessing(sizes["vision_cfg"]["image_size"])
     task = Task(config, sizes, preprocessing, build_tokenizer(sizes), accelerator.device)
+    if config.start is None:
+        settle_stems(task, model, pairs)
+    else:
+        go_on_from(config.start, model)
     bare = Student(model, sizes["embed_dim"])
     optimiser, schedule = make_optimiser(config, bare)
     student, optimiser = accelerator.prepare(bare, optimiser)
@@ -276,8 +342,9 @@ def main(config: DaclipConfig) -> None:
         sums = torch.zeros(len(Losses._fields), device=accelerator.device)
         for micro in range(config.gradient_accumulation):
             seed = sample_seed(config.seed, f"views {step} {micro} {accelerator.process_index}")
+            torch.manual_seed(seed)  # dropout
             batch = next(micro_batches)
-            degraded, captions, words, clean = task.inputs(batch, step, seed)
+            degraded, captions, words, clean = task.inputs(batch, seed)
             with accelerator.accumulate(student):
                 features, read = student(degraded, captions, words, clean)
                 losses = task.losses(features, read, captions, words, batch["mu"].float())
@@ -308,7 +375,7 @@ def main(config: DaclipConfig) -> None:
 
 @torch.no_grad()
 def held_out_numbers(student: Student, task: Task, held: Any) -> dict[str, float]:
-    """Zero-shot accuracy on held-out photos, in all and per degradation; correlation of the mu read off."""
+    """Zero-shot accuracy on held-out photos, in all and per degradation; correlation of the strength read."""
     student.eval()
     images = task.preprocessing.normalise(resized(held["degraded"].float() / 255, task.preprocessing.size))
     words = task.tokenizer([WORDS[kind] for kind in KINDS]).to(task.device)
@@ -324,11 +391,16 @@ def held_out_numbers(student: Student, task: Task, held: Any) -> dict[str, float
         if of_kind.any():
             numbers[f"zero_shot_{degradation}"] = right[of_kind].mean().item()
     if task.config.read_out:
-        numbers["mu_correlation"] = torch.corrcoef(torch.stack([read, held["mu"].double()]))[0, 1].item()
+        both = torch.stack([read, strength(held["mu"].double())])
+        numbers["strength_correlation"] = torch.corrcoef(both)[0, 1].item()
     return numbers
 
 
 def save(config: DaclipConfig, model: DaCLIP, task: Task, accelerator: Accelerator) -> None:
+    if config.start is not None and config.keep:
+        before, after = load_embedder(config.start, "cpu").model.state_dict(), model.state_dict()
+        mixed = {name: value.lerp(before[name].to(value), config.keep) for name, value in after.items()}
+        model.load_state_dict(mixed)
     folder = config.output / "weights"
     save_embedder(model, EmbedderConfig(task.clip, task.preprocessing), folder)
     accelerator.print(f"weights are in {folder}")

@@ -3,9 +3,9 @@
     python -m train.evaluate_daclip --photos PHOTOS --captions captions.csv --output report [--real FOLDER ..]
 
 Simulated degradations of held-out photos: zero-shot accuracy by the words, and linear probes for the
-degradation and for mu, which learn on some of these photos and are judged on the others. Photos and pairs
-given as `--real` (folders named after their degradation): a confusion table of what the words say, good or
-bad. Writes report.json, for the record of the weights, and embeddings.parquet, for the map.
+degradation, for mu and for log(mu), which learn on some of these photos and are judged on the others. Photos
+and pairs given as `--real` (folders named after their degradation): a confusion table of what the words say,
+good or bad. Writes report.json, for the record of the weights, and embeddings.parquet, for the map.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from gendeg_core.embed.table import EmbeddingTable, write_table
 from gendeg_core.types import Degradation
 from train.common.pairs import Pair, SimulatedPairs
 from train.common.photos import list_photos
+from train.daclip import MU_FLOOR
 
 MU_BANDS = (0, 0.01, 0.03, 0.06, 0.12, 0.7)  # from what nobody sees to what nobody overlooks
 NAMES = [str(degradation) for degradation in Degradation]
@@ -91,15 +92,20 @@ def embedded(pairs: Sequence[Pair], embedder: Embedder) -> EmbeddingTable:
 
 
 def numbers_of(table: EmbeddingTable, groups: Sequence[str]) -> dict[str, Any]:
-    """Zero-shot confusion and both probes; `groups` tells which rows show the same photo."""
+    """Zero-shot confusion and the probes; `groups` tells which rows show the same photo."""
     assert table.label is not None
     assert table.mu is not None
     directions = table.degradation / np.linalg.norm(table.degradation, axis=1, keepdims=True)
+    mu, log_mu = (
+        dataclasses.asdict(probe_value(directions, values, names=table.label, groups=groups))
+        for values in (table.mu, np.log(table.mu + MU_FLOOR))
+    )
     return {
         "zero_shot": recognised(table.label, table.predicted),
         "zero_shot_by_mu": by_strength(table),
         "probe": dataclasses.asdict(probe_classes(directions, table.label, groups=groups)),
-        "mu": dataclasses.asdict(probe_value(directions, table.mu, names=table.label, groups=groups)),
+        "mu": mu,
+        "log_mu": log_mu,
     }
 
 
@@ -160,7 +166,8 @@ def main(config: EvaluationConfig) -> None:
     for band in report["zero_shot_by_mu"]:
         print("mu {from} to {to}: {accuracy:.3f} of {images}".format(**band))
     print(f"probe accuracy {report['probe']['accuracy']:.3f}")
-    print(f"mu: R2 {report['mu']['r2']:.3f}, Spearman {report['mu']['spearman']:.3f}")
+    for name in ("mu", "log_mu"):
+        print(f"{name}: R2 {report[name]['r2']:.3f}, Spearman {report[name]['spearman']:.3f}")
     for folder in config.real:
         found = on_real(folder, embedder)
         report[f"real_{folder.name}"] = found

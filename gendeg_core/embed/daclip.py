@@ -27,6 +27,10 @@ import torch.nn.functional as F
 from open_clip.transformer import Transformer, VisionTransformer
 from torch import Tensor, nn
 
+from gendeg_core.embed.texture import TextureStem
+
+RGB = 3
+
 
 class Features(NamedTuple):
     """Everything the losses compare; all embeddings are of length 1."""
@@ -92,23 +96,27 @@ class DaCLIP(nn.Module):
     def encode_image(self, images: Tensor, control: bool = True) -> tuple[Tensor, Tensor | None]:
         """Content and degradation embeddings (B, D), not normalised, of images (B, 3, S, S).
 
-        `images` are resized and normalised as CLIP wants them; S may be a smaller multiple of the patches.
+        `images` are resized and normalised as CLIP wants them; here and below, a model with a texture stem
+        takes their statistics as well.
         Without `control` the content is plain CLIP's and there is no degradation embedding.
         """
         if not control:
             return self.encode_content(images, None), None
+        stem = self.visual_control.conv1
+        if isinstance(stem, TextureStem) and images.shape[1] == RGB:
+            images = stem.statistics(images)  # both towers begin with the same
         degradation, controls = self.encode_degradation(images)
         return self.encode_content(images, controls), degradation
 
     def encode_degradation(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Degradation embedding (B, D) and the controls, one (B, T, W) per block of the controller."""
-        tokens, controls = self.visual_control.transformer(_tokens(self.visual_control, images))
+        tokens, controls = self.visual_control.transformer(self.visual_control._embeds(images))
         return _pooled(self.visual_control, tokens), controls
 
     def encode_content(self, images: Tensor, controls: Sequence[Tensor] | None) -> Tensor:
         """Content embedding (B, D); plain CLIP's for no controls."""
         tower = self.clip.visual
-        tokens = _tokens(tower, images)
+        tokens = tower._embeds(images)
         blocks = tower.transformer.resblocks
         if controls is None:
             tokens = tower.transformer(tokens)
@@ -135,8 +143,10 @@ class DaCLIP(nn.Module):
         degradation, controls = self.encode_degradation(images)
         shown = images[: len(captions)]
         content = self.encode_content(shown, [control[: len(shown)] for control in controls])
-        texts = F.normalize(self.encode_text(torch.cat([captions, degradations])), dim=-1)
-        caption, degradation_text = texts.split([len(captions), len(degradations)])
+        # there are few words for degradations: each is encoded once
+        texts, places = torch.cat([captions, degradations]).unique(dim=0, return_inverse=True)
+        encoded = F.normalize(self.encode_text(texts), dim=-1)[places]
+        caption, degradation_text = encoded.split([len(captions), len(degradations)])
         target = None
         if clean is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
@@ -149,22 +159,6 @@ class DaCLIP(nn.Module):
             scale=self.logit_scale.exp(),
             clean=target,
         )
-
-
-def _tokens(tower: Any, images: Tensor) -> Tensor:
-    """Tokens (B, 1 + patches, W) before the first block of a Vision Transformer of open_clip.
-
-    Images smaller than the tower's own get the means of its positional embeddings over a coarser grid.
-    """
-    sides = zip(images.shape[-2:], tower.patch_size, strict=True)
-    own, patches = tower.grid_size, tuple(side // patch for side, patch in sides)
-    if patches == own:
-        return tower._embeds(images)
-    grid = tower.positional_embedding[1:].T.unflatten(1, own)
-    positions = torch.cat([tower.positional_embedding[:1], F.adaptive_avg_pool2d(grid, patches).flatten(1).T])
-    tokens = tower.conv1(images).flatten(2).transpose(1, 2)
-    first = tower.class_embedding.expand(len(images), 1, -1)
-    return tower.ln_pre(tower.patch_dropout(torch.cat([first, tokens], 1) + positions))
 
 
 def _pooled(tower: Any, tokens: Tensor) -> Tensor:

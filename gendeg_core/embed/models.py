@@ -6,14 +6,12 @@ Our names are registered with open_clip, so that its own functions know them too
 from __future__ import annotations
 
 import functools
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import open_clip
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.tokenizer import SimpleTokenizer
-from torch import nn
 
 from gendeg_core.embed.daclip import DaCLIP
 from gendeg_core.embed.texture import TextureStem
@@ -48,43 +46,21 @@ def model_config(name: str) -> dict[str, Any]:
 def build(config: dict[str, Any], *, frozen: bool = True) -> DaCLIP:
     """A DA-CLIP of these sizes with random weights.
 
-    Beside open_clip's own sizes there may be a `stem`, convolutional or texture, as our small models have.
+    Beside open_clip's own sizes there may be a `stem`: texture, as our small model has.
+
+    Raises:
+        ValueError: the stem is another one.
     """
     sizes = {key: value for key, value in config.items() if key != "stem"}
     clip = open_clip.CLIP(**sizes)
     vision, tower = config["vision_cfg"], cast(Any, clip.visual)
-    if config.get("stem") == "convolutional":
-        tower.conv1 = convolutional_stem(vision["width"], vision["patch_size"])
-    elif config.get("stem") == "texture":
+    if config.get("stem") == "texture":
         tower.conv1 = TextureStem(
             vision["width"], vision["patch_size"], OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
         )
     elif "stem" in config:
-        raise ValueError(f"unknown stem {config['stem']!r}; leave it out or choose convolutional or texture")
+        raise ValueError(f"unknown stem {config['stem']!r}; leave it out or choose texture")
     return DaCLIP(clip, frozen=frozen)
-
-
-def convolutional_stem(width: int, patch: int) -> nn.Sequential:
-    """What cuts an image into patches, as several convolutions instead of one linear map per patch.
-
-    Xiao et al., "Early Convolutions Help Transformers See Better" (2021): a start from nothing on few images
-    then finds fine structure, where degradations live, much sooner. Batch norms speed that up again, and
-    unlike norms of each image they keep the contrast that strength is read from.
-
-    Raises:
-        ValueError: `patch` is no power of two.
-    """
-    halvings = patch.bit_length() - 1
-    if patch != 2**halvings or halvings < 1:
-        raise ValueError(f"patch_size={patch} is no power of two; a convolutional stem halves its input")
-    channels = [3, *(max(width >> (halvings - 1 - k), 16) for k in range(halvings))]
-    layers: list[nn.Module] = []
-    for before, after in pairwise(channels):
-        convolution = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
-        nn.init.kaiming_normal_(convolution.weight)
-        layers += [convolution, nn.BatchNorm2d(after), nn.GELU()]
-    layers.append(nn.Conv2d(width, width, 1))
-    return nn.Sequential(*layers)
 
 
 def build_tokenizer(config: dict[str, Any]) -> SimpleTokenizer:

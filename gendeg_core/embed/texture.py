@@ -24,17 +24,22 @@ SHIFTS += ((1, 1), (1, -1), (2, 2), (2, -2), (5, 5), (5, -5))
 BLOCK = 8  # side of the smaller squares whose extremes are kept, in pixels
 TINY = 1e-6  # below the square of one step of 8 bits
 LARGEST = 6.0  # of a standardised statistic
+SMALLEST = 1e-3  # spread; of a statistic that varies less, this is taken
+STATISTICS = 1  # counts up whenever any statistic changes, so that kept ones are not taken for the new ones
 
 
 class TextureStem(nn.Module):
     """Normalised images (B, 3, H, W), two patches wide at least, to tokens (B, width, H / patch, W / patch).
 
-    Each token is told the statistics of its patch, and mean and spread of these over the image.
+    What a patch shows is judged beside mean and spread over the image, and each token is told what all the
+    patches show: in the mean, at the most, and how unequally. The statistics (B, channels, H / patch,
+    W / patch) of an image, which cost more than all that follows, may be given in its place.
 
     Args:
         width: of the tokens.
         patch: side of the patches in pixels, a multiple of 32.
         mean, std: by which images were normalised.
+        hidden: of the perceptrons.
         dropout: share of the hidden values that training leaves out.
 
     Raises:
@@ -42,7 +47,13 @@ class TextureStem(nn.Module):
     """
 
     def __init__(
-        self, width: int, patch: int, mean: tuple[float, ...], std: tuple[float, ...], dropout: float = 0.1
+        self,
+        width: int,
+        patch: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        hidden: int = 384,
+        dropout: float = 0.3,
     ) -> None:
         super().__init__()
         if patch % 32:
@@ -51,21 +62,40 @@ class TextureStem(nn.Module):
         self.bank: Tensor
         self.mean: Tensor
         self.std: Tensor
+        self.centre: Tensor
+        self.spread: Tensor
         self.register_buffer("bank", oriented_filters(), persistent=False)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-        channels = texture(torch.zeros(1, 3, 2 * patch, 2 * patch), patch, self.bank).shape[1]
-        self.standardised = nn.BatchNorm2d(channels, affine=False)
-        self.local = _perceptron(channels, width, dropout)
-        self.overall = _perceptron(2 * channels, width, dropout)
+        self.channels = texture(torch.zeros(1, 3, 2 * patch, 2 * patch), patch, self.bank).shape[1]
+        self.register_buffer("centre", torch.zeros(self.channels, 1, 1))
+        self.register_buffer("spread", torch.ones(self.channels, 1, 1))
+        self.local = _perceptron(self.channels, hidden, hidden, dropout)
+        self.overall = _perceptron(2 * self.channels, hidden, hidden, dropout)
+        self.summary = nn.GroupNorm(1, 3 * hidden)
+        self.everywhere = _perceptron(3 * hidden, hidden, width, dropout)
+        self.token = nn.Conv2d(hidden, width, 1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        with torch.no_grad():
-            statistics = texture(images.float() * self.std + self.mean, self.patch, self.bank)
-            statistics = self.standardised(statistics).clamp(-LARGEST, LARGEST)
-            spread, mean = torch.std_mean(statistics, (2, 3), keepdim=True, unbiased=False)
-            overall = torch.cat([mean, spread], 1)
-        return self.local(statistics) + self.overall(overall)
+    @torch.no_grad()
+    def statistics(self, images: Tensor) -> Tensor:
+        """What `texture` finds in normalised images (B, 3, H, W): (B, channels, H / patch, W / patch)."""
+        with torch.autocast(images.device.type, enabled=False):  # fine grain drowns in half precision
+            return texture(images.float() * self.std + self.mean, self.patch, self.bank)
+
+    def standardise(self, statistics: Tensor) -> None:
+        """Let mean and spread of these typical statistics (B, channels, h, w) count as 0 and as 1."""
+        spread, centre = torch.std_mean(statistics.float(), (0, 2, 3), unbiased=False)
+        self.centre.copy_(centre[:, None, None])
+        self.spread.copy_(spread[:, None, None].clamp(min=SMALLEST))
+
+    def forward(self, shown: Tensor) -> Tensor:
+        """Tokens of images (B, 3, H, W), or of their statistics (B, channels, H / patch, W / patch)."""
+        found = shown if shown.shape[1] == self.channels else self.statistics(shown)
+        found = ((found - self.centre) / self.spread).clamp(-LARGEST, LARGEST)
+        patches = F.gelu(self.local(found) + self.overall(torch.cat(_mean_and_spread(found), 1)))
+        most = patches.amax((2, 3), keepdim=True)
+        summary = self.summary(torch.cat([*_mean_and_spread(patches), most], 1))
+        return self.token(patches) + self.everywhere(summary)
 
 
 def texture(images: Tensor, patch: int, bank: Tensor) -> Tensor:
@@ -199,7 +229,14 @@ def _smooth(images: Tensor) -> Tensor:
     return x / 256
 
 
-def _perceptron(inputs: int, width: int, dropout: float) -> nn.Sequential:
+def _mean_and_spread(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, C, 1, 1) each, of maps (B, C, h, w)."""
+    mean = maps.mean((2, 3), keepdim=True)
+    # a root has no slope at 0, which flat maps would come to
+    return mean, (maps - mean).square().mean((2, 3), keepdim=True).add(TINY).sqrt()
+
+
+def _perceptron(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, width, 1), nn.GELU(), nn.Dropout(dropout), nn.Conv2d(width, width, 1)
+        nn.Conv2d(inputs, hidden, 1), nn.GELU(), nn.Dropout(dropout), nn.Conv2d(hidden, outputs, 1)
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from gendeg_core.embed.daclip import DaCLIP, _tokens
+from gendeg_core.embed.daclip import DaCLIP
 from gendeg_core.embed.models import build, build_tokenizer, model_config
 from gendeg_core.embed.published import published_state
 from tests import golden
@@ -99,8 +99,9 @@ def test_before_training_the_content_is_that_of_clip():
         torch.nn.init.normal_(getattr(clip.visual.ln_post, name), 1, 0.5)
     model, image = DaCLIP(clip), torch.randn(2, 3, 32, 32)
     content, degradation = model.encode_image(image)
-    assert torch.equal(content, clip.encode_image(image))
-    assert torch.equal(degradation, content)  # the controller is a copy, ln_post and all
+    torch.testing.assert_close(content, clip.encode_image(image))
+    # the controller is a copy, ln_post and all; on some processors sums depend on where its weights lie
+    torch.testing.assert_close(degradation, content)
     assert all(not p.any() for p in model.visual_control.transformer.zero_modules.parameters())
     assert torch.equal(model.logit_scale, clip.logit_scale)
 
@@ -125,37 +126,16 @@ def test_the_first_images_alone_may_get_content(official: DaCLIP):
 
 
 @torch.no_grad()
-def test_a_convolutional_stem_sees_beyond_its_patch():
-    sizes = model_config("gendeg_small")
-    model = build(sizes)
-    stem = model.clip.visual.conv1
-    image = torch.zeros(1, 3, 256, 256)
-    patches = stem(image)
-    assert patches.shape == (1, 192, 8, 8)
-    image[..., 63, 63] = 1  # the last pixel of patch (1, 1)
-    moved = (stem(image) != patches).any(1)[0].nonzero().tolist()
-    assert [1, 1] in moved
-    assert [2, 2] in moved
-    content, degradation = model.encode_image(image)
-    assert content.shape == degradation.shape == (1, 128)
-    with pytest.raises(ValueError, match="patch_size=14 is no power of two"):
-        build({**sizes, "vision_cfg": {**sizes["vision_cfg"], "patch_size": 14}})
-    with pytest.raises(ValueError, match="unknown stem 'none'"):
-        build({**sizes, "stem": "none"})
-
-
-@torch.no_grad()
-def test_a_smaller_image_gives_the_tokens_of_its_part():
-    """Where no position differs from another, a window looks as the patches of the whole that it shows."""
-    model = build(model_config("gendeg_tiny")).eval()
-    tower = model.clip.visual
-    tower.positional_embedding[1:] = tower.positional_embedding[1:].mean(0)
-    image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    whole, window = tower._embeds(image), _tokens(tower, image[..., 8:24, 16:32])
-    seen = [0, *(1 + 4 * row + column for row in (1, 2) for column in (2, 3))]  # the class token comes first
-    torch.testing.assert_close(window, whole[:, seen])
-    content, degradation = model.encode_image(image[..., :16, :16])
-    assert content.shape == degradation.shape == (2, 16)
+def test_repeated_texts_are_embedded_alike_and_in_their_places(official: DaCLIP):
+    stored = golden.load("daclip")
+    tokens, image = stored["in/tokens"], stored["in/image"]
+    mixed = official(image, tokens[[0]], tokens[[3, 2]])
+    expected = official.encode_text(tokens)
+    expected = expected / expected.norm(dim=-1, keepdim=True)
+    golden.assert_close(mixed.degradation_text, expected[[3, 2]], TOLERANCE)
+    same = official(image, tokens[[0]], tokens[[0, 0]])
+    golden.assert_close(same.degradation_text, expected[[0, 0]], TOLERANCE)
+    golden.assert_close(same.caption, expected[[0]], TOLERANCE)
 
 
 def test_a_convolutional_tower_is_refused():
@@ -169,7 +149,7 @@ def test_a_convolutional_tower_is_refused():
 
 
 def test_open_clip_knows_our_names():
-    assert model_config("gendeg_small")["vision_cfg"]["layers"] == 2
+    assert model_config("gendeg_small")["vision_cfg"]["layers"] == 1
     assert "daclip_ViT-B-32" in open_clip.list_models()
     assert open_clip.get_tokenizer("gendeg_small").context_length == 40
     with pytest.raises(

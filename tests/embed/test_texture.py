@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from gendeg_core.embed.loading import EmbedderConfig, Preprocessing, load_embedder, save_embedder
 from gendeg_core.embed.models import build, model_config
 from gendeg_core.embed.texture import (
     OCTAVES,
@@ -144,9 +146,43 @@ def test_the_stem_sees_the_image_before_it_was_normalised_and_each_alone() -> No
     tokens = stem((images - mean) / std)
     assert tokens.shape == (2, 16, 4, 4)
     torch.testing.assert_close(tokens[:1], stem((images[:1] - mean) / std))
-    stem.standardised.running_mean.copy_(statistics(images[0]).mean((1, 2)))
-    other = stem((images - mean) / std)
-    assert (other - tokens).abs().max() > 1e-3
+    normalised = (images - mean) / std
+    torch.testing.assert_close(stem(stem.statistics(normalised)), tokens)
+
+
+@torch.no_grad()
+def test_what_is_usual_counts_as_nothing_and_outliers_are_held_back() -> None:
+    stem = TextureStem(16, PATCH, MEAN, STD).eval()
+    usual = torch.randn(50, stem.channels, 4, 4, generator=torch.Generator().manual_seed(0)) * 3 + 7
+    usual[:, 0] = 5  # a statistic that never differs
+    before = stem(usual[:1])
+    stem.standardise(usual)
+    seen = []
+    stem.local.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    after = stem(usual)
+    assert (before - after[:1]).abs().max() > 1e-3
+    torch.testing.assert_close(seen[0].mean((0, 2, 3)), torch.zeros(stem.channels), atol=1e-3, rtol=0)
+    assert not seen[0][:, 0].any()
+    torch.testing.assert_close(
+        seen[0][:, 1:].std((0, 2, 3)), torch.ones(stem.channels - 1), atol=1e-2, rtol=0
+    )
+    stem(usual * 100)
+    assert seen[1].abs().max() == 6
+
+
+def test_the_stem_learns_from_an_image_without_any_texture() -> None:
+    stem = TextureStem(16, PATCH, MEAN, STD).eval()
+    stem(torch.zeros(1, 3, SIDE, SIDE)).square().sum().backward()
+    for name, parameter in stem.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_statistics_are_not_taken_in_half_precision() -> None:
+    stem, image = TextureStem(16, PATCH, MEAN, STD), noise()[None]
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = stem.statistics(image)
+    torch.testing.assert_close(rough, stem.statistics(image))
 
 
 def test_only_patches_of_whole_octaves_can_be_described() -> None:
@@ -155,8 +191,24 @@ def test_only_patches_of_whole_octaves_can_be_described() -> None:
 
 
 def test_a_small_model_begins_with_texture_and_others_are_told_what_there_is() -> None:
-    model = build(model_config("gendeg_texture"), frozen=False)
+    model = build(model_config("gendeg_small"), frozen=False)
     assert isinstance(model.clip.visual.conv1, TextureStem)
     assert isinstance(model.visual_control.conv1, TextureStem)
     with pytest.raises(ValueError, match="unknown stem 'wavelet'; leave it out or choose"):
-        build({**model_config("gendeg_texture"), "stem": "wavelet"})
+        build({**model_config("gendeg_small"), "stem": "wavelet"})
+
+
+@torch.no_grad()
+def test_an_embedder_with_texture_gives_what_its_network_makes_of_the_image(tmp_path: Path) -> None:
+    sizes = model_config("gendeg_small")
+    model = build(sizes, frozen=False).eval()
+    for layer in model.visual_control.transformer.zero_modules:
+        torch.nn.init.normal_(layer.weight, std=0.2)
+    model.clip.visual.conv1.standardise(torch.randn(2, 244, 8, 8))
+    save_embedder(model, EmbedderConfig(sizes, Preprocessing(size=256)), tmp_path)
+    embedder = load_embedder(tmp_path, "cpu")
+    images = torch.stack([noise(), stripes(8)])
+    prepared = torch.stack([embedder.config.preprocessing(image) for image in images])
+    expected = embedder.model.encode_image(prepared)
+    for found, one in zip(embedder.embed(images), expected, strict=True):
+        torch.testing.assert_close(found, one)

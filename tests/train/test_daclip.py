@@ -7,20 +7,28 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
+from torch.utils.data import default_collate
 
 from gendeg_core.embed.loading import load_embedder
 from gendeg_core.types import Degradation
 from tests.train.conftest import reset_accelerate
+from tests.train.drawn import draw_photo
 from tests.train.test_resume import start_and_kill
 from train import daclip
 from train.common.contrast import gathered, symmetric_loss
 from train.common.data import as_batch, held_source
 from train.common.errors import UsageError
-from train.common.views import resized, training_views, training_windows
+from train.common.pool import PairPool
+from train.common.texture_pool import TexturePool, worn_pairs
+from train.common.views import resized, training_views
+from train.common.wear import worn
 
 
 def embeddings(count: int = 4, width: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
@@ -91,24 +99,6 @@ def test_without_crops_nine_tenths_of_the_area_stay():
     assert resized(degraded, 40) is degraded
 
 
-def test_windows_are_parts_of_both_images_as_large_as_they_are():
-    draws = torch.Generator().manual_seed(1)
-    degraded, clean = training_windows(positions(), 16, draws)
-    assert degraded.shape == (6, 3, 16, 16)
-    assert torch.equal(degraded, clean)
-    steps = (degraded[:, :2, 1:, 1:] - degraded[:, :2, :-1, :-1]) * 255
-    torch.testing.assert_close(steps, torch.ones_like(steps))  # one row and one column per pixel
-    assert len((degraded[:, :2, 0, 0] * 255).round().unique(dim=0)) > 3
-
-
-def test_windows_make_room_for_whole_images_at_the_end(photos: tuple[Path, Path]):
-    config = replace(daclip.tiny(), window=16, whole=0.25, steps=20)
-    task, _ = task_of(config)
-    batch = batch_of(config, photos)
-    sides = [task.inputs(batch, step, 0)[0].shape[-1] for step in (0, 14, 15, 19)]
-    assert sides == [16, 16, 32, 32]
-
-
 @pytest.fixture(scope="module")
 def run(photos: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> daclip.DaclipConfig:
     """A finished tiny run."""
@@ -150,7 +140,7 @@ def test_zero_shot_accuracy_is_that_of_the_saved_weights(run: daclip.DaclipConfi
     truth = [list(Degradation)[int(k)] for k in held["degradation"]]
     right = sum(a == b for a, b in zip(kinds, truth, strict=True)) / len(truth)
     assert logged[60]["zero_shot_accuracy"] == pytest.approx(right, abs=1.01 / len(truth))  # half precision
-    assert "mu_correlation" in logged[60]
+    assert "strength_correlation" in logged[60]
 
 
 def test_a_killed_run_resumes_exactly(run: daclip.DaclipConfig, tmp_path: Path):
@@ -200,7 +190,7 @@ def test_published_training_moves_the_controller_alone(photos: tuple[Path, Path]
     task, student = task_of(config)
     assert torch.equal(student.model.clip.visual.proj, clip.visual.proj)
     batch = batch_of(config, photos)
-    degraded, captions, words, clean = task.inputs(batch, 0, 0)
+    degraded, captions, words, clean = task.inputs(batch, 0)
     assert clean is None
     features, read = student(degraded, captions, words, clean)
     losses = task.losses(features, read, captions, words, batch["mu"].float())
@@ -215,7 +205,7 @@ def test_a_share_of_the_batch_may_carry_the_captions(photos: tuple[Path, Path]):
     config = replace(daclip.tiny(), content=0.5)
     task, student = task_of(config)
     batch = batch_of(config, photos)
-    degraded, captions, words, clean = task.inputs(batch, 0, 0)
+    degraded, captions, words, clean = task.inputs(batch, 0)
     features, read = student(degraded, captions, words, clean)
     assert len(captions) == len(features.content) == len(features.clean) == 3
     assert len(words) == len(features.degradation) == 6
@@ -226,7 +216,7 @@ def test_alignment_pulls_towards_clip_on_the_clean_image(photos: tuple[Path, Pat
     config = daclip.tiny()
     task, student = task_of(config)
     batch = batch_of(config, photos)
-    degraded, captions, words, clean = task.inputs(batch, 0, 0)
+    degraded, captions, words, clean = task.inputs(batch, 0)
     features, read = student(degraded, captions, words, clean)
     losses = task.losses(features, read, captions, words, batch["mu"].float())
     expected = (features.content - features.clean).abs().mean()
@@ -240,8 +230,8 @@ def test_alignment_pulls_towards_clip_on_the_clean_image(photos: tuple[Path, Pat
     [
         ({"crop": 1.5}, "crop=1.5 is no chance"),
         ({"content": 0.0}, "content=0.0 is no share of the batch"),
-        ({"window": 40}, "window=40 must be from 0 to the 32 pixels of a pair"),
-        ({"whole": -0.1}, "whole=-0.1 from 0 to 1"),
+        ({"unchanged": True, "pool": 8}, "cannot stay unchanged with crop=0.8 and pool=8"),
+        ({"unchanged": True, "crop": 0.0}, "cannot stay unchanged with crop=0.0 and pool=0"),
         ({"towers": False}, "frozen towers need weights"),
     ],
 )
@@ -253,8 +243,13 @@ def test_impossible_options_are_refused(changes: dict, complaint: str):
 def test_unknown_models_and_weights_are_refused():
     with pytest.raises(UsageError, match="knows no model 'nothing'"):
         daclip.make_model(replace(daclip.tiny(), model="nothing"))
-    with pytest.raises(UsageError, match="window=12 is no multiple of its patches of 8"):
-        daclip.make_model(replace(daclip.tiny(), window=12))
+    unchanged = replace(daclip.tiny(), unchanged=True, crop=0.0, pool=8)
+    with pytest.raises(UsageError, match="it has no texture stem; choose gendeg_small"):
+        daclip.make_model(unchanged)
+    with pytest.raises(UsageError, match="its images have 256 pixels, not 32; give --size 256"):
+        daclip.make_model(replace(unchanged, model="gendeg_small"))
+    with pytest.raises(UsageError, match="no CLIP with its stem; leave --pretrained out"):
+        daclip.make_model(replace(daclip.tiny(), model="gendeg_small", pretrained="openai"))
     with pytest.raises(UsageError, match="--model gendeg_tiny: "):
         daclip.make_model(replace(daclip.tiny(), pretrained="no-such-tag"))
 
@@ -269,4 +264,137 @@ def test_presets_build(preset: str):
     size = sum(p.numel() for p in model.parameters())
     if preset == "embedded":
         assert 2 * size < 12e6, "half precision must stay below 12 MB"
-    assert {"embedded": 3.08e6, "paper": 246.2e6, "wild": 756.8e6}[preset] == pytest.approx(size, rel=0.01)
+    assert {"embedded": 3.34e6, "paper": 246.2e6, "wild": 756.8e6}[preset] == pytest.approx(size, rel=0.01)
+
+
+@pytest.fixture(scope="module")
+def texture_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a small model with a texture stem, for pairs of 64 pixels."""
+    import open_clip
+
+    from gendeg_core.embed.models import model_config
+
+    sizes = model_config("gendeg_small")
+    folder = tmp_path_factory.mktemp("configs")
+    vision = {**sizes["vision_cfg"], "image_size": 64, "width": 32}
+    (folder / "texture_64.json").write_text(json.dumps({**sizes, "embed_dim": 16, "vision_cfg": vision}))
+    open_clip.add_model_config(folder)
+    return "texture_64"
+
+
+@pytest.fixture(scope="module")
+def unchanged_run(
+    photos: tuple[Path, Path], texture_model: str, tmp_path_factory: pytest.TempPathFactory
+) -> daclip.DaclipConfig:
+    """A finished run on kept statistics."""
+    config = replace(
+        daclip.tiny(), photos=photos[0], captions=photos[1], output=tmp_path_factory.mktemp("run") / "run",
+        model=texture_model, unchanged=True, crop=0.0, size=64, pool=12, steps=4, save_every=2,
+        sample_every=4, log_every=1,
+    )  # fmt: skip
+    reset_accelerate()
+    daclip.main(config)
+    return config
+
+
+def test_pairs_that_stay_unchanged_have_their_statistics_computed_once(unchanged_run: daclip.DaclipConfig):
+    folder = unchanged_run.output / "pool"
+    (file,) = folder.glob("texture-32-*/*.npy")
+    stored, pairs = torch.from_numpy(np.load(file)), PairPool.stored(folder)
+    embedder = load_embedder(unchanged_run.output / "weights", "cpu")
+    stem, normalise = embedder.model.visual_control.conv1, embedder.config.preprocessing.normalise
+    for number in (0, 11):
+        pair = pairs.entry(number)
+        found = stem.statistics(normalise(torch.stack([pair["clean"], pair["degraded"]]).float() / 255))
+        torch.testing.assert_close(stored[number].float(), found, atol=2e-2, rtol=2e-3)
+    kept = TexturePool(pairs, stem, normalise, 0.0, folder, Accelerator(cpu=True))
+    seen = [kept.pair(0, k) for k in range(12)]
+    assert sorted(item["mu"] for item in seen) == sorted(note["mu"] for note in pairs.notes)
+    by_mu = {note["mu"]: number for number, note in enumerate(pairs.notes)}
+    task, _ = task_of(unchanged_run)
+    degraded, _, _, clean = task.inputs(default_collate(seen), 0)
+    order = [by_mu[item["mu"]] for item in seen]
+    assert torch.equal(degraded, stored[order, 1].float())
+    assert clean is not None
+    assert torch.equal(clean, stored[order, 0].float())
+
+
+def test_a_run_goes_on_from_weights_with_worn_images(unchanged_run: daclip.DaclipConfig, tmp_path: Path):
+    start = unchanged_run.output / "weights"
+    config = replace(
+        unchanged_run, output=tmp_path / "run", start=start, wear=1.0, learning_rate=1e-2, warmup=0, steps=2
+    )
+    daclip.main(config)
+    before, after = (load_embedder(folder, "cpu").model for folder in (start, config.output / "weights"))
+    assert torch.equal(before.visual_control.conv1.centre, after.visual_control.conv1.centre)
+    apart = [(a - b).abs().max() for a, b in zip(before.parameters(), after.parameters(), strict=True)]
+    assert 4e-3 < max(apart) < 5e-2
+    reset_accelerate()
+    daclip.main(replace(config, keep=0.25))  # the run has ended: only what it saves is made again
+    mixed = load_embedder(config.output / "weights", "cpu").model
+    for a, b, both in zip(before.parameters(), after.parameters(), mixed.parameters(), strict=True):
+        torch.testing.assert_close(both, 0.25 * a + 0.75 * b, atol=2e-3, rtol=2e-3)
+    (plain,) = (unchanged_run.output / "pool").glob("texture-*/*.npy")
+    (worn_file,) = (config.output / "pool").glob("texture-*-wear-1/*.npy")
+    same = (np.load(plain) == np.load(worn_file)).all((2, 3, 4))
+    assert same[:, 0].all(), "clean images are never worn"
+    assert same[:, 1].sum() < 3, "only what is flat stays as it is"
+    with pytest.raises(UsageError, match="--start .* has no config.json"):
+        daclip.main(replace(config, output=tmp_path / "other", start=tmp_path))
+    with pytest.raises(UsageError, match=r"wear=0.5 must be from 0 to 1, and 0 without --unchanged"):
+        replace(daclip.tiny(), wear=0.5)
+    with pytest.raises(UsageError, match=r"keep=0.5 must be from 0 to below 1, and 0 without --start"):
+        replace(daclip.tiny(), keep=0.5)
+
+
+def test_worn_pairs_are_a_share_of_the_degraded_images_and_follow_from_their_numbers():
+    pairs = np.random.default_rng(0).integers(0, 256, (40, 2, 3, 32, 32), dtype=np.uint8)
+    found = worn_pairs(pairs, 0.5, 100)
+    same = (found == pairs).all((2, 3, 4))
+    assert same[:, 0].all()
+    assert 10 < same[:, 1].sum() < 30
+    np.testing.assert_array_equal(worn_pairs(pairs[7:9], 0.5, 107), found[7:9])
+    np.testing.assert_array_equal(worn_pairs(pairs, 0.0, 100), pairs)
+
+
+def test_wear_takes_detail_and_leaves_the_scene():
+    drawn = np.asarray(draw_photo(3).resize((64, 64)).convert("RGB")).transpose(2, 0, 1)
+    for seed in range(12):
+        image = worn(drawn, np.random.default_rng(seed))
+        assert image.shape == drawn.shape
+        assert image.dtype == np.uint8
+        error = np.abs(image.astype(float) - drawn).mean()
+        assert 0 < error < 20
+        np.testing.assert_allclose(image.mean((1, 2)), drawn.mean((1, 2)), atol=3)
+
+
+def test_a_run_with_dropout_resumes_exactly(unchanged_run: daclip.DaclipConfig, tmp_path: Path):
+    config = replace(unchanged_run, output=tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        saved = daclip.save_checkpoint
+
+        def die_after_saving(*arguments: Any) -> None:
+            saved(*arguments)
+            raise KeyboardInterrupt
+
+        patch.setattr(daclip, "save_checkpoint", die_after_saving)
+        with pytest.raises(KeyboardInterrupt):
+            daclip.main(config)
+    assert len(lines(config.output, "loss")) == 2
+    reset_accelerate()
+    daclip.main(config)
+    assert lines(config.output, "loss") == lines(unchanged_run.output, "loss")
+    ours, theirs = (
+        (c.output / "weights" / "model.safetensors").read_bytes() for c in (config, unchanged_run)
+    )
+    assert ours == theirs
+
+
+def test_a_texture_stem_trains_on_images_too(photos: tuple[Path, Path], texture_model: str, tmp_path: Path):
+    config = replace(
+        daclip.tiny(), photos=photos[0], captions=photos[1], output=tmp_path / "run", model=texture_model,
+        crop=0.5, size=80, smallest=64, steps=2, batch=6, save_every=2, sample_every=2,
+    )  # fmt: skip
+    daclip.main(config)
+    stem = load_embedder(config.output / "weights", "cpu").model.clip.visual.conv1
+    assert not torch.equal(stem.centre, torch.zeros_like(stem.centre))

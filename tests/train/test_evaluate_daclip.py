@@ -34,7 +34,8 @@ def test_the_report_counts_every_image(photos: tuple[Path, Path], tmp_path: Path
     assert [sum(row) for row in report["real_real"]["confusion"]] == [2, 0, 1, 0, 0, 0]
     assert report["weights"].startswith("weights@")
     assert {"accuracy", "confusion"} <= report["probe"].keys()
-    assert {"r2", "spearman", "spearman_within"} <= report["mu"].keys()
+    assert {"r2", "spearman", "spearman_within"} <= report["mu"].keys() & report["log_mu"].keys()
+    assert report["mu"]["r2"] != report["log_mu"]["r2"]
 
 
 def test_photos_without_a_known_degradation_are_refused(tmp_path: Path):

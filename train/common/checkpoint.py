@@ -22,9 +22,9 @@ from train.common.errors import UsageError
 LAST, PREVIOUS, PARTIAL = "checkpoint", "checkpoint.previous", "checkpoint.partial"
 
 # What may differ between the runs before and after an interruption: where and how often something is written,
-# how the same numbers are computed, and how long the run goes on.
+# how the same numbers are computed, how long the run goes on, and what is made of the result.
 FREE = {"output", "workers", "steps", "tensorboard", "compile", "gradient_checkpointing"}
-FREE |= {"log_every", "save_every", "sample_every"}
+FREE |= {"log_every", "save_every", "sample_every", "keep"}
 
 
 def claim_run(run: Path, config: Any, accelerator: Any) -> None:

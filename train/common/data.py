@@ -16,7 +16,7 @@ from gendeg_core.types import Degradation
 from train.common.errors import UsageError
 from train.common.latents import LatentPool
 from train.common.options import RunOptions
-from train.common.pairs import MixedPairs, NumberedPairs, PairSource, SimulatedPairs, StoredPairs
+from train.common.pairs import MixedPairs, Numbered, NumberedPairs, PairSource, SimulatedPairs, StoredPairs
 from train.common.photos import list_photos
 from train.common.pool import PairPool
 
@@ -66,7 +66,7 @@ def held_source(options: RunOptions) -> PairSource:
     return SimulatedPairs(photos, options.size)
 
 
-def as_batch(source: PairSource, seed: int, count: int) -> Any:
+def as_batch(source: Numbered, seed: int, count: int) -> Any:
     """The first `count` pairs as one batch."""
     return default_collate([source.pair(seed, k) for k in range(count)])
 
@@ -124,7 +124,7 @@ def pooled(options: RunOptions, source: PairSource, vae: Any, accelerator: Accel
     return pool if vae is None or isinstance(vae, PatchCodec) else LatentPool(pool, vae, folder, accelerator)
 
 
-def batches(options: RunOptions, source: PairSource, accelerator: Accelerator, first: int) -> Iterator[Any]:
+def batches(options: RunOptions, source: Numbered, accelerator: Accelerator, first: int) -> Iterator[Any]:
     """Micro-batches of this process from optimiser step `first` on.
 
     Pair numbers are dealt out by (step, micro-batch, process), so that a resumed run sees the same pairs, and

@@ -6,8 +6,8 @@ degraded image the moments are kept, so that each visit still draws its own samp
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,9 @@ import torch
 from accelerate import Accelerator
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
-from tqdm import tqdm
 
 from train.common.pairs import Pair, PairSource
-from train.common.pool import PairPool
+from train.common.pool import PairPool, derived
 
 ENCODED_TOGETHER = 8
 
@@ -37,23 +36,15 @@ def encode_pairs(vae: Any, batch: Any, device: torch.device) -> tuple[Tensor, An
 class LatentPool(PairSource):
     """The pairs of `pool`, each with `latents` (3C, h, w): clean mode, mean and log variance of the degraded.
 
-    Making it survives kill -9: complete chunks are kept, in a folder named after the VAE's weights.
+    They lie in a folder named after the VAE's weights.
     """
 
     def __init__(self, pool: PairPool, vae: Any, folder: Path, accelerator: Accelerator) -> None:
         self.pool = pool
-        chosen = folder / f"latents-{_weights_digest(vae)}"
-        chosen.mkdir(parents=True, exist_ok=True)
-        paths = [chosen / f"{number:05d}.npy" for number in range(len(pool.chunks))]
-        ours = range(accelerator.process_index, len(paths), accelerator.num_processes)
-        missing = [number for number in ours if not paths[number].exists()]
-        for number in tqdm(missing, desc="latents, in chunks", disable=not missing):
-            array = _encode_chunk(vae, pool.chunks[number], accelerator.device)
-            temporary = paths[number].with_suffix(".tmp.npy")
-            np.save(temporary, array)
-            os.replace(temporary, paths[number])
-        accelerator.wait_for_everyone()
-        self.chunks = [np.load(path, mmap_mode="r") for path in paths]
+        encode = functools.partial(_encode_chunk, vae, device=accelerator.device)
+        self.chunks = derived(
+            pool, folder / f"latents-{_weights_digest(vae)}", encode, accelerator, "latents"
+        )
 
     def pair(self, seed: int, k: int) -> Pair:
         chunk, place, flipped = self.pool.place(seed, k)
@@ -63,7 +54,7 @@ class LatentPool(PairSource):
 
 
 @torch.no_grad()
-def _encode_chunk(vae: Any, chunk: np.ndarray, device: torch.device) -> np.ndarray:
+def _encode_chunk(vae: Any, chunk: np.ndarray, _first: int, *, device: torch.device) -> np.ndarray:
     """(N, 2 flips, 3C, h, w) float32 of (N, 2, 3, S, S) bytes."""
     parts = []
     for k in range(0, len(chunk), ENCODED_TOGETHER):

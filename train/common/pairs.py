@@ -9,7 +9,7 @@ import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -160,16 +160,22 @@ class MixedPairs(PairSource):
         return self.sources[rng.choice(len(self.sources), p=shares)].pair(seed, k)
 
 
-class NumberedPairs(Dataset[Pair]):
+class Numbered(Protocol):
+    """A source of pairs, or of what is computed of them."""
+
+    def pair(self, seed: int, k: int) -> Any: ...
+
+
+class NumberedPairs(Dataset[Any]):
     """Pairs number `first` to `first + length - 1` of a source, for a DataLoader."""
 
-    def __init__(self, source: PairSource, seed: int, length: int, first: int = 0) -> None:
+    def __init__(self, source: Numbered, seed: int, length: int, first: int = 0) -> None:
         self.source, self.seed, self.length, self.first = source, seed, length, first
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> Any:
         return self.source.pair(self.seed, self.first + index)
 
 

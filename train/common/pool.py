@@ -11,10 +11,11 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from tqdm import tqdm
 
 from gendeg_core.seeds import sample_seed
@@ -83,18 +84,48 @@ class PairPool(PairSource):
             raise IndexError(f"entry {number} of {self.length}")
         return self._read(number // CHUNK, number % CHUNK, flipped=False)
 
+    def note(self, chunk: int, place: int) -> dict[str, Any]:
+        """Degradation, mu, sigma and caption of a pair, without its images."""
+        return self.notes[chunk * CHUNK + place]
+
     def _read(self, chunk: int, place: int, flipped: bool) -> Pair:
         clean, degraded = self.chunks[chunk][place]
         if flipped:
             clean, degraded = clean[..., ::-1], degraded[..., ::-1]
         images = {"clean": torch.from_numpy(clean.copy()), "degraded": torch.from_numpy(degraded.copy())}
-        return Pair(**images, **self.notes[chunk * CHUNK + place])  # pyright: ignore[reportArgumentType]
+        return Pair(**images, **self.note(chunk, place))  # pyright: ignore[reportArgumentType]
 
     def _order(self, seed: int, lap: int) -> np.ndarray:
         if getattr(self, "_lap", None) != (seed, lap):
             self._lap = (seed, lap)
             self._permutation = np.random.default_rng([seed, lap]).permutation(self.length)
         return self._permutation
+
+
+def derived(
+    pool: PairPool,
+    folder: Path,
+    make: Callable[[np.ndarray, int], np.ndarray],
+    accelerator: Accelerator,
+    what: str,
+) -> list[np.ndarray]:
+    """What `make` computes of each chunk (N, 2, 3, S, S) of the pool, kept in `folder` and mapped from there.
+
+    `make` is told the number of the chunk's first pair, too.
+
+    The processes share the work. It survives kill -9: complete chunks are kept. `what` names it in the
+    progress bar.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number:05d}.npy" for number in range(len(pool.chunks))]
+    ours = range(accelerator.process_index, len(paths), accelerator.num_processes)
+    missing = [number for number in ours if not paths[number].exists()]
+    for number in tqdm(missing, desc=f"{what}, in chunks", disable=not missing):
+        temporary = paths[number].with_suffix(".tmp.npy")
+        np.save(temporary, make(pool.chunks[number], number * CHUNK))
+        os.replace(temporary, paths[number])
+    accelerator.wait_for_everyone()
+    return [np.load(path, mmap_mode="r") for path in paths]
 
 
 def _run(make: Callable[[T], None], jobs: list[T], processes: int) -> Iterator[None]:

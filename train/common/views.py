@@ -38,21 +38,6 @@ def training_views(
     return degraded, clean
 
 
-def training_windows(batch: Any, size: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Degraded and clean images (B, 3, size, size) in [0, 1]: parts of the pairs as large as they are shown.
-
-    Args:
-        batch, draws: as for `training_views`.
-    """
-    both = torch.cat([batch["degraded"], batch["clean"]], 1)
-    places = torch.randint(both.shape[-1] - size + 1, (len(both), 2), generator=draws).tolist()
-    parts = [
-        pair[:, top : top + size, left : left + size] for pair, (top, left) in zip(both, places, strict=True)
-    ]
-    degraded, clean = (torch.stack(parts).float() / 255).chunk(2, 1)
-    return degraded, clean
-
-
 def resized(images: Tensor, size: int) -> Tensor:
     """Squares (B, C, S, S) in [0, 1] as (B, C, size, size), bicubic with antialiasing."""
     if images.shape[-1] == size:
