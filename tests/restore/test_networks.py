@@ -309,8 +309,11 @@ class TestEveryNetwork:
         tiny.save_pretrained(tmp_path)
         again = type(tiny).from_pretrained(tmp_path, low_cpu_mem_usage=False).eval()
         image = noise(1, 3, 33, 47)
-        with torch.no_grad():
-            assert torch.equal(again(image), tiny(image))
+        before, after = tiny.state_dict(), again.state_dict()
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+        with torch.no_grad():  # on some processors sums depend on where the weights lie
+            torch.testing.assert_close(again(image), tiny(image), atol=1e-6, rtol=1e-6)
 
     @torch.no_grad()
     @pytest.mark.parametrize("model", MODELS)
