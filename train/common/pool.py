@@ -111,10 +111,8 @@ def derived(
 ) -> list[np.ndarray]:
     """What `make` computes of each chunk (N, 2, 3, S, S) of the pool, kept in `folder` and mapped from there.
 
-    `make` is told the number of the chunk's first pair, too.
-
-    The processes share the work. It survives kill -9: complete chunks are kept. `what` names it in the
-    progress bar.
+    `make` is told the number of the chunk's first pair, too; `what` names the work in the progress bar. The
+    processes share it. It survives kill -9: complete chunks are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number:05d}.npy" for number in range(len(pool.chunks))]

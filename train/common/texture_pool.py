@@ -1,6 +1,6 @@
 """Fixed statistics of texture of a pool of pairs, computed once and kept beside it.
 
-They cost several times as much as a training step on them, and no training changes them.
+They cost more than a training step on them, and no training changes them.
 """
 
 from __future__ import annotations
