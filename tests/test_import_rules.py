@@ -23,7 +23,7 @@ PACKAGES = ("app", "gendeg_core", "train")
 # From the ground up. A room is a file or a folder of gendeg_core; the longest name that fits counts.
 FLOORS = (
     {"types", "seeds", "paths", "device"},
-    {"statistics", "images", "weights", "nafnet_blocks", "tiles", "checkpoint_files"},
+    {"statistics", "images", "weights", "nafnet_blocks", "tiles", "checkpoint_files", "scatter"},
     {"generate", "restore", "simulate", "metrics"},
     {"synthesize", "embed", "metrics.table"},
     {"dataset"},

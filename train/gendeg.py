@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from gendeg_core.generate.pipeline import GenDegPipeline
 from gendeg_core.seeds import sample_seed, torch_generator
 from train.common.checkpoint import claim_run, load_checkpoint, save_checkpoint
 from train.common.conditioning import describe, dropout_masks
-from train.common.data import batches, pair_source, pooled
+from train.common.data import batches, drop_source, pair_source, pooled
 from train.common.errors import UsageError
 from train.common.gendeg_components import (
     Components,
@@ -38,7 +39,7 @@ from train.common.gendeg_samples import sample_sheet
 from train.common.latents import encode_pairs
 from train.common.objectives import Epsilon, Flow, Objective, published_alpha_bar
 from train.common.options import RunOptions, check_size, make_accelerator
-from train.common.pairs import PairSource
+from train.common.pairs import PairSource, layout_of
 from train.common.presets import start
 from train.common.prompts import PromptEncoder
 from train.common.text_start import teach_degradations
@@ -50,6 +51,8 @@ class GenDegConfig(RunOptions):
     """One training run.
 
     Args:
+        expert: train a denoiser for this degradation alone, on layouts and on simulated pairs, starting from
+            the denoiser of `base` (or its expert); all else of `base` stays as it is.
         base: for `size_of_model` paper: Stable Diffusion 1.5 as a local folder or hub name; empty for random
             weights. For small: a folder of weights to start from, or empty.
         width_divisor: divides all widths of the paper's networks, to try the recipe on a small machine.
@@ -66,6 +69,7 @@ class GenDegConfig(RunOptions):
 
     output: Path = Path("runs/gendeg")
 
+    expert: Literal["", "raindrop"] = ""
     size_of_model: Literal["small", "paper"] = "paper"
     base: str = ""
     width_divisor: int = 1
@@ -106,6 +110,13 @@ class GenDegConfig(RunOptions):
             raise UsageError("the small denoiser answers with a velocity; give --objective flow")
         if self.size_of_model == "paper" and self.text_start:
             raise UsageError("text_start is for the small text encoder; the paper's stays as it is")
+        if self.expert and (self.size_of_model != "small" or not self.base):
+            raise UsageError(f"an expert for {self.expert} starts from small weights; give them as --base")
+        if self.expert and (self.pairs or self.photos is None or self.text_start or self.emphasis):
+            raise UsageError(
+                f"an expert for {self.expert} learns from simulated {self.expert} pairs; give --photos, and "
+                "neither --pairs nor --emphasis nor --text-start"
+            )
         if self.size_of_model == "small" and self.gradient_checkpointing:
             raise UsageError("the small denoiser needs no gradient checkpointing; leave it out")
 
@@ -140,13 +151,19 @@ PRESETS = {"tiny": tiny, "embedded": embedded, "paper": paper}
 
 
 class GenDegModel(nn.Module):
-    """All that is trained, as one module: text encoder, projections, denoiser."""
+    """All that is trained, as one module: text encoder, projections, denoiser; or an expert alone."""
 
-    def __init__(self, parts: Components) -> None:
+    def __init__(self, parts: Components, *, expert: bool = False) -> None:
         super().__init__()
-        self.unet, self.intensity, self.text_encoder = parts.unet, parts.intensity, parts.text_encoder
+        self.unet = parts.drop_unet if expert else parts.unet
+        self.intensity, self.text_encoder = parts.intensity, parts.text_encoder
+        if expert:
+            self.intensity.requires_grad_(False)
+            self.text_encoder.requires_grad_(False)
 
-    def forward(self, noisy: Tensor, clean: Tensor, time: Tensor, text: Tensor, stats: Tensor) -> Tensor:
+    def forward(
+        self, noisy: Tensor, clean: Tensor, time: Tensor, text: Tensor, stats: Tensor, *told: Tensor
+    ) -> Tensor:
         """The prediction (B, C, h, w).
 
         Args:
@@ -154,10 +171,11 @@ class GenDegModel(nn.Module):
             time: (B,) as the UNet counts it, 0 to 1000.
             text: token ids (B, 77), or embeddings (B, 77, D) when they come from the cache.
             stats: one-hots (B, 2, 129).
+            told: what an expert sees besides, (B, C, h, w).
         """
         words = self.text_encoder(text)[0] if text.ndim == 2 else text
         context = self.intensity(words, stats)
-        return self.unet(torch.cat([noisy, clean], 1), time, encoder_hidden_states=context).sample
+        return self.unet(torch.cat([noisy, clean, *told], 1), time, encoder_hidden_states=context).sample
 
 
 def noise_objective(config: GenDegConfig) -> Objective:
@@ -177,7 +195,7 @@ def learning_rate(config: GenDegConfig, step: int) -> float:
 
 def parameter_groups(model: GenDegModel, config: GenDegConfig) -> list[dict[str, Any]]:
     """The UNet (and a small text encoder) at the base rate, the two projections at their multiple of it."""
-    projections = list(model.intensity.parameters())
+    projections = [p for p in model.intensity.parameters() if p.requires_grad]
     rest = [p for part in (model.unet, model.text_encoder) for p in part.parameters() if p.requires_grad]
     base = config.learning_rate
     return [{"params": rest, "lr": base}, {"params": projections, "lr": base * config.projection_rate}]
@@ -213,7 +231,7 @@ class Training:
 def set_up(config: GenDegConfig) -> Training:
     accelerator = make_accelerator(config)
     published = config.size_of_model == "paper"
-    source = pair_source(config)
+    source = drop_source(config) if config.expert else pair_source(config)
     torch.manual_seed(config.seed)  # initial weights only
     parts = paper_components(config) if published else small_components(config)
     if config.text_start:  # an interrupted run takes its checkpoint instead, further down
@@ -223,7 +241,7 @@ def set_up(config: GenDegConfig) -> Training:
     parts.vae.to(accelerator.device)
     pairs = pooled(config, source, parts.vae, accelerator)
 
-    model = GenDegModel(parts)
+    model = GenDegModel(parts, expert=bool(config.expert))
     if config.gradient_checkpointing:
         parts.unet.enable_gradient_checkpointing()
     optimiser = torch.optim.AdamW(parameter_groups(model, config), betas=config.betas)
@@ -231,7 +249,8 @@ def set_up(config: GenDegConfig) -> Training:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, functools.partial(learning_rate, config))
     model, optimiser = accelerator.prepare(model, optimiser)
     bare = accelerator.unwrap_model(model)
-    averaged = list((bare.unet if published else bare).parameters())  # as published: only the UNet has an EMA
+    # As published, only the UNet has an EMA; of an expert nothing else is trained.
+    averaged = list((bare.unet if published or config.expert else bare).parameters())
     ema = EMAModel(averaged, decay=config.ema)
     first = 0
     accelerator.register_for_checkpointing(schedule)
@@ -239,7 +258,7 @@ def set_up(config: GenDegConfig) -> Training:
         first, ema_state = resumed
         ema.load_state_dict(ema_state)
     ema.to(accelerator.device)
-    encode = PromptEncoder(parts.tokenizer, parts.text_encoder, trained=not published)
+    encode = PromptEncoder(parts.tokenizer, parts.text_encoder, trained=not published and not config.expert)
     objective = noise_objective(config)
     return Training(
         accelerator, parts, pairs, objective, encode, model, optimiser, schedule, averaged, ema, first
@@ -259,11 +278,13 @@ def training_loss(run: Training, batch: Any, config: GenDegConfig, seed: int) ->
         condition = mode * keep_image.to(device)[:, None, None, None]
         signal = posterior.sample(generator) * run.parts.vae.config.scaling_factor
         stats = run.parts.intensity.encode(mus, sigmas).to(device)
+    fold = batch["clean"].shape[-1] // signal.shape[-1]
     noise = torch.randn(signal.shape, generator=generator).to(device)
     time = run.objective.draw_times(count, generator).to(device)
     noisy = run.objective.noisy(signal, noise, time)
     text = run.encode(prompts, device)
-    prediction = run.model(noisy, condition, run.objective.unet_time(time), text, stats).float()
+    told = [F.pixel_unshuffle(layout_of(batch["layout"]), fold).to(device)] if config.expert else []
+    prediction = run.model(noisy, condition, run.objective.unet_time(time), text, stats, *told).float()
     return run.objective.error(prediction, signal, noise, time).square().mean()
 
 
@@ -273,7 +294,7 @@ def main(config: GenDegConfig) -> None:
     tracker = Tracker(config.output, run.first, accelerator.is_main_process, tensorboard=config.tensorboard)
     speed = speedometer(config, run.parts, accelerator)
     if config.compile:
-        run.parts.unet.compile()
+        run.accelerator.unwrap_model(run.model).unet.compile()
     micro_batches = batches(config, run.pairs, accelerator, run.first)
 
     for step in range(run.first, config.steps):
@@ -324,7 +345,9 @@ def speedometer(config: GenDegConfig, parts: Components, accelerator: Accelerato
         latent = parts.vae.encode(blank).latent_dist.mode()
     context = torch.zeros(1, 77, parts.intensity.cc_projection.out_features, device=device)
     time = torch.zeros(1, device=device)
-    return make_speedometer(accelerator, parts.unet, torch.cat([latent, latent], 1), time, context)
+    inputs = [latent] * (3 if config.expert else 2)
+    unet = parts.drop_unet if config.expert else parts.unet
+    return make_speedometer(accelerator, unet, torch.cat(inputs, 1), time, context)
 
 
 if __name__ == "__main__":

@@ -128,6 +128,11 @@ def load_generator(folder: Path | None, accelerator: Accelerator) -> Generator:
         pipeline, _ = load_pipeline(folder, accelerator.device)
     except OSError as error:
         raise UsageError(str(error)) from error
+    if pipeline.drop_unet is not None:
+        raise UsageError(
+            f"{folder} has an expert for raindrops, whose output no structure module corrects; "
+            "give weights without drop_unet"
+        )
     for part in (pipeline.vae, pipeline.text_encoder, pipeline.unet, pipeline.intensity):
         part.requires_grad_(False).eval()
     encode = PromptEncoder(pipeline.tokenizer, pipeline.text_encoder, trained=False)

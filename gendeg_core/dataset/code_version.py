@@ -10,7 +10,7 @@ from pathlib import Path
 # Modules and folders of gendeg_core; what only reads, shows or moves finished data is left out.
 _DECIDES = (
     *("types.py", "seeds.py", "statistics.py", "synthesize.py", "nafnet_blocks.py", "tiles.py"),
-    *("generate", "simulate", "images"),
+    *("generate", "scatter", "simulate", "images"),
     *(f"dataset/{name}.py" for name in ("engines", "make", "plan", "shards", "schema", "filters")),
 )
 _LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow", "opencv-python-headless", "pyarrow")

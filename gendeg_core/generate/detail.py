@@ -43,13 +43,19 @@ def detail_sampler(pipeline: GenDegPipeline, steps: int) -> Sampler:
 
 @torch.no_grad()
 def paint_detail(
-    pipeline: GenDegPipeline, photo: Tensor, painted: Tensor, request: DegradationRequest, guidance: Guidance
+    pipeline: GenDegPipeline,
+    photo: Tensor,
+    painted: Tensor,
+    request: DegradationRequest,
+    guidance: Guidance,
+    layout: Tensor | None = None,
 ) -> Iterator[Tensor | None]:
     """Paint again at one size; yields None after each step and the painted image last.
 
     Args:
         photo: the photo at this size, (3, H, W) in [0, 1].
         painted: the degraded photo enlarged to this size, the same shape.
+        layout: where drops lie at this size, as `GenDegPipeline.layout` gives it.
     """
     height, width = photo.shape[-2:]
     clean, start = (
@@ -68,7 +74,8 @@ def paint_detail(
         blend = Blend(latents[0], overlap)
         for rows, columns in windows:
             here = (..., rows, columns)
-            tile = pipeline.guided(scaled[here], clean_latent[here], t, branches)
+            drops = None if layout is None else layout[None][here]
+            tile = pipeline.guided(scaled[here], clean_latent[here], t, branches, drops)
             blend.add((rows, columns), tile[0])
         latents = sampler.step(blend.result()[None], t, latents, [generator]).prev_sample
         yield None
@@ -115,10 +122,12 @@ def repaint(
     guidance: Guidance,
 ) -> Iterator[tuple[Tensor, Tensor] | None]:
     """Paint detail size by size; yields None after each step, last (photo, painted) of the last size."""
-    for shape in detail_shapes(pipeline, size_of(photo), size_of(base), request.degradation):  # pyright: ignore[reportArgumentType]
+    smallest = size_of(base)
+    for shape in detail_shapes(pipeline, size_of(photo), smallest, request.degradation):  # pyright: ignore[reportArgumentType]
         larger = resize(photo, shape)
         start = torch.cat([rows for _, rows in enlarge(larger, base, painted)], 1)
-        for item in paint_detail(pipeline, larger, start, request, guidance):
+        layout = pipeline.layout(request, smallest, shape)
+        for item in paint_detail(pipeline, larger, start, request, guidance, layout):
             if item is None:
                 yield None
             else:

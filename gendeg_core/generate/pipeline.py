@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
 # diffusers finds a stored component's class only in modules that are already imported.
 from gendeg_core.generate.codec import PatchCodec  # noqa: F401
 from gendeg_core.generate.detail import detail_sampler, detail_shapes, repaint
+from gendeg_core.generate.drop_layout import draw_layout
 from gendeg_core.generate.full_size import base_shape, enlarge, pad_to_multiple, resize, size_of
 from gendeg_core.generate.intensity import IntensityProjection
 from gendeg_core.generate.matching import match_intensity
@@ -58,6 +60,8 @@ class GenDegPipeline(DiffusionPipeline):
         scheduler: any diffusers scheduler that fits the unet's prediction type.
         intensity: `stats_proj` and `cc_projection`.
         structure: structure correction module, or None for a codec that bends nothing.
+        drop_unet: expert denoiser (Balaji et al. 2022) of raindrops, which also sees where drops lie, folded
+            to the size of the latents; None leaves raindrops to `unet`.
         guidance_scale, image_guidance_scale, num_inference_steps: defaults of a call; the paper's are 7.5,
             1.5 and 100.
         base_size: short side in pixels that the model works at.
@@ -68,8 +72,8 @@ class GenDegPipeline(DiffusionPipeline):
         detail_strength: how far back towards noise each of these passes starts, 0 to 1.
     """
 
-    model_cpu_offload_seq = "text_encoder->intensity->unet->vae->structure"
-    _optional_components = ["structure"]  # noqa: RUF012
+    model_cpu_offload_seq = "text_encoder->intensity->unet->drop_unet->vae->structure"
+    _optional_components = ["structure", "drop_unet"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -80,6 +84,7 @@ class GenDegPipeline(DiffusionPipeline):
         scheduler: Any,
         intensity: IntensityProjection,
         structure: StructureCorrection | None = None,
+        drop_unet: Any = None,
         guidance_scale: float = 7.5,
         image_guidance_scale: float = 1.5,
         num_inference_steps: int = 100,
@@ -98,6 +103,7 @@ class GenDegPipeline(DiffusionPipeline):
             scheduler=scheduler,
             intensity=intensity,
             structure=structure,
+            drop_unet=drop_unet,
         )
         self.register_to_config(
             guidance_scale=guidance_scale,
@@ -174,6 +180,37 @@ class GenDegPipeline(DiffusionPipeline):
         with self.stage("decode"):
             return self.vae.decode(latents / self.vae.config.scaling_factor).sample.float().clamp(-1, 1)
 
+    def knows_layout(self, degradation: Degradation) -> bool:
+        """Whether the expert paints this degradation."""
+        return self.drop_unet is not None and degradation is Degradation.RAINDROP
+
+    def layout(
+        self, request: DegradationRequest, base: tuple[int, int], shape: tuple[int, int]
+    ) -> Tensor | None:
+        """Where drops lie at `shape`, folded (3 * fold**2, h, w) and padded; None if that is not drawn.
+
+        Args:
+            base: the picture's base shape, which the same drops are drawn for at every size.
+        """
+        if not self.knows_layout(request.degradation):
+            return None
+        drops = draw_layout(request, *base).at(*shape)
+        height, width = shape
+        padded = F.pad(drops, (0, -width % self.pixel_multiple, 0, -height % self.pixel_multiple))
+        return F.pixel_unshuffle(padded, self.fold).to(self.device, self.unet.dtype)
+
+    def layouts(self, requests: Sequence[DegradationRequest], shape: tuple[int, int]) -> Tensor | None:
+        """`layout` of every request, all of one size, (B, C, h, w).
+
+        Raises:
+            ValueError: some are for the expert and some are not.
+        """
+        drawn = [self.layout(request, shape, shape) for request in requests]
+        told = [drops for drops in drawn if drops is not None]
+        if told and len(told) < len(drawn):
+            raise ValueError("raindrops have a denoiser of their own; sample them in a batch of their own")
+        return torch.stack(told) if told else None
+
     # ------------------------------------------------------------------ sampling
 
     @torch.no_grad()
@@ -184,13 +221,16 @@ class GenDegPipeline(DiffusionPipeline):
         guidance: Guidance | None = None,
         *,
         sources: Sequence[int] | None = None,
+        shape: tuple[int, int] | None = None,
         previews: bool = False,
     ) -> Iterator[Tensor | None]:
         """Denoise one batch; yields after each step the previewed image (or None), last the result.
 
         Args:
             clean: (B, 3, H, W) in [0, 1], sides divisible by `pixel_multiple`.
+            requests: with an expert for raindrops, of raindrops only or of none.
             sources: which of the photos each request degrades, where it is not one each.
+            shape: height and width without padding; None if there is none.
             guidance: None means the pipeline's defaults.
 
         Yields:
@@ -201,12 +241,13 @@ class GenDegPipeline(DiffusionPipeline):
         if sources is not None:
             clean_latent = clean_latent[list(sources)]
         branches = self.branches(requests, guidance)
+        layouts = self.layouts(requests, shape or size_of(clean))
         generators = [torch_generator(request.seed) for request in requests]
         latents = torch.stack([torch.randn(clean_latent.shape[1:], generator=g) for g in generators])
         sampler = Sampler(self.scheduler, guidance.steps, self.device)
         latents = sampler.start(latents.to(clean_latent))
         for index, t in enumerate(sampler.timesteps, 1):
-            prediction = self.guided(sampler.scale(latents, t), clean_latent, t, branches)
+            prediction = self.guided(sampler.scale(latents, t), clean_latent, t, branches, layouts)
             step = sampler.step(prediction, t, latents, generators)
             shown = None
             if index == len(sampler.timesteps):
@@ -242,12 +283,25 @@ class GenDegPipeline(DiffusionPipeline):
         return [term for term in terms if term[0] != 0]
 
     def guided(
-        self, scaled: Tensor, clean_latent: Tensor, t: Tensor, branches: list[tuple[float, Tensor, float]]
+        self,
+        scaled: Tensor,
+        clean_latent: Tensor,
+        t: Tensor,
+        branches: list[tuple[float, Tensor, float]],
+        layouts: Tensor | None = None,
     ) -> Tensor:
-        """The guided prediction for scaled noisy latents; all branches go through the network at once."""
-        inputs = torch.cat([torch.cat([scaled, switch * clean_latent], 1) for _, _, switch in branches])
+        """The guided prediction for scaled noisy latents; all branches go through the network at once.
+
+        Args:
+            layouts: where drops lie, for the expert; without it the main denoiser answers.
+        """
+        told = [] if layouts is None else [layouts]
+        unet = self.unet if layouts is None else self.drop_unet
+        inputs = torch.cat(
+            [torch.cat([scaled, switch * clean_latent, *told], 1) for _, _, switch in branches]
+        )
         contexts = torch.cat([context for _, context, _ in branches]).to(inputs.dtype)
-        outputs = self.unet(inputs, t, encoder_hidden_states=contexts).sample.chunk(len(branches))
+        outputs = unet(inputs, t, encoder_hidden_states=contexts).sample.chunk(len(branches))
         return torch.stack([weight * out for (weight, _, _), out in zip(branches, outputs, strict=True)]).sum(
             0
         )
@@ -281,7 +335,7 @@ class GenDegPipeline(DiffusionPipeline):
         """
         _check_photos(cleans, requests)
         guidance = self.guidance(num_inference_steps, guidance_scale, image_guidance_scale)
-        batches = self._batches(cleans, max_batch)
+        batches = self._batches(cleans, requests, max_batch)
         # A scheduler of second order calls the network more often than it has steps.
         calls = len(Sampler(self.scheduler, guidance.steps, self.device).timesteps)
         total = len(batches) * calls + len(cleans)
@@ -295,7 +349,9 @@ class GenDegPipeline(DiffusionPipeline):
             round_trips = [cache(partial(self._round_trip, clean)) for clean in padded]
             painted = None
             asked = [requests[i] for i in members]
-            for painted in self.sample(padded, asked, guidance, sources=sources, previews=previews):
+            for painted in self.sample(
+                padded, asked, guidance, sources=sources, shape=shape, previews=previews
+            ):
                 done += 1
                 preview = None if painted is None else (painted[0, :, : shape[0], : shape[1]].cpu() + 1) / 2
                 yield Progress(done, total, preview if previews else None)
@@ -324,14 +380,17 @@ class GenDegPipeline(DiffusionPipeline):
                     bar.update(item.done - bar.n)
         return results
 
-    def _batches(self, cleans: Sequence[Tensor], size: int) -> list[tuple[tuple[int, int], list[int]]]:
+    def _batches(
+        self, cleans: Sequence[Tensor], requests: Sequence[DegradationRequest], size: int
+    ) -> list[tuple[tuple[int, int], list[int]]]:
+        """Photos of one base shape that one denoiser paints, at most `size` together."""
         shapes = [
             base_shape(*size_of(clean), self.settings.base_size, self.settings.least_size) for clean in cleans
         ]
-        groups: dict[tuple[int, int], list[int]] = {}
+        groups: dict[tuple[tuple[int, int], bool], list[int]] = {}
         for i, shape in enumerate(shapes):
-            groups.setdefault(shape, []).append(i)
-        return [(s, m[k : k + size]) for s, m in groups.items() for k in range(0, len(m), size)]
+            groups.setdefault((shape, self.knows_layout(requests[i].degradation)), []).append(i)
+        return [(s, m[k : k + size]) for (s, _), m in groups.items() for k in range(0, len(m), size)]
 
     def _detail_units(
         self, photo: Tensor, base: tuple[int, int], request: DegradationRequest, guidance: Guidance

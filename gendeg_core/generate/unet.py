@@ -1,8 +1,9 @@
 """The small denoiser of the shipped weights: a convolutional UNet with scale-shift conditioning.
 
 It stands where Stable Diffusion's UNet stands in GenDeg (arXiv 2411.17687, section 3.1): it sees
-[noisy latent, clean latent] and a context sequence of text and intensity, and answers in the form that
-diffusers' flow-matching schedulers expect, the velocity (noise - signal).
+[noisy latent, clean latent], what else it is told of the picture, and a context sequence of text and
+intensity, and answers in the form that diffusers' flow-matching schedulers expect, the velocity
+(noise - signal).
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class ConditionedUNet(ModelMixin, ConfigMixin):
     """Denoiser of [noisy latent, clean latent] under a context sequence.
 
     Args:
-        in_channels: channels of the noisy and of the clean latent together.
+        in_channels: channels of the noisy and of the clean latent together, and of anything that follows.
         out_channels: channels of one latent.
         block_out_channels: width of each scale, finest first.
         layers_per_block: residual blocks of each scale, on the way down and again on the way up (the last
@@ -116,16 +117,16 @@ class ConditionedUNet(ModelMixin, ConfigMixin):
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)  # pyright: ignore[reportArgumentType]
 
-    def signal(self, noisy: Tensor, clean: Tensor, time: Tensor, context: Tensor) -> Tensor:
+    def signal(self, sample: Tensor, time: Tensor, context: Tensor) -> Tensor:
         """The predicted degraded latent: a correction of the clean one.
 
         Args:
-            noisy, clean: (B, C, h, w); h and w divisible by 2**(scales - 1).
+            sample: as in `forward`; h and w divisible by 2**(scales - 1).
             time: (B,) noise level in [0, 1].
             context: (B, tokens, dim).
         """
-        condition = self.mix(self.time(sinusoids(time).to(noisy)) + self.context(context))
-        x = torch.cat([noisy, clean], 1).contiguous(memory_format=torch.channels_last)
+        condition = self.mix(self.time(sinusoids(time).to(sample)) + self.context(context))
+        x = sample.contiguous(memory_format=torch.channels_last)
         x, skips = self.conv_in(x), []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
@@ -138,7 +139,8 @@ class ConditionedUNet(ModelMixin, ConfigMixin):
             x = F.pixel_shuffle(grow(x), 2) + skips.pop()
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
                 x = block(x, condition)
-        return clean + self.conv_out(x)
+        width = self.conv_out.out_channels
+        return sample[:, width : 2 * width] + self.conv_out(x)
 
     def forward(
         self,
@@ -150,13 +152,13 @@ class ConditionedUNet(ModelMixin, ConfigMixin):
         """Velocity (noise - signal) for flow matching, x_t = (1 - t) * signal + t * noise.
 
         Args:
-            sample: (B, 2C, h, w), [noisy, clean] on the channels.
+            sample: (B, in_channels, h, w), [noisy, clean, what follows] on the channels, C of the first two.
             timestep: 1000 * t, a number or (B,).
             encoder_hidden_states: (B, tokens, dim).
         """
-        noisy, clean = sample.chunk(2, 1)
+        noisy = sample[:, : self.conv_out.out_channels]
         # In half precision neighbouring noise levels would be one and the same.
         time = torch.as_tensor(timestep, dtype=torch.float32, device=sample.device).expand(len(sample)) / 1000
-        signal = self.signal(noisy, clean, time, encoder_hidden_states)
+        signal = self.signal(sample, time, encoder_hidden_states)
         velocity = ((noisy - signal) / time.clamp(min=MIN_TIME)[:, None, None, None]).to(sample.dtype)
         return UNet2DConditionOutput(sample=velocity) if return_dict else (velocity,)

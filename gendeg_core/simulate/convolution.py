@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from gendeg_core.simulate.fields import reflect_pad
+from gendeg_core.scatter.fields import reflect_pad
 
 
 class Convolver:

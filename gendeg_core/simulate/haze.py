@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gendeg_core.simulate.draw import chance, integer, log_uniform, tint, uniform
-from gendeg_core.simulate.fields import fractal, read_field, relative_grid, resize, smoothstep
+from gendeg_core.scatter.draw import chance, integer, log_uniform, tint, uniform
+from gendeg_core.scatter.fields import fractal, read_field, relative_grid, resize, smoothstep
 from gendeg_core.simulate.strength import Render, finish
 
 

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gendeg_core.scatter.draw import chance, integer, log_uniform, tint, uniform
+from gendeg_core.scatter.fields import fractal, read_field, relative_grid
 from gendeg_core.simulate.colour import to_linear, to_srgb
-from gendeg_core.simulate.draw import chance, integer, log_uniform, tint, uniform
-from gendeg_core.simulate.fields import fractal, read_field, relative_grid
 from gendeg_core.simulate.strength import Render, finish
 
 GRAIN_CELLS = 256  # cells of the grain tile along the short side

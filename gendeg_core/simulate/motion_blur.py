@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gendeg_core.scatter.draw import chance, log_uniform, uniform, uniforms
+from gendeg_core.scatter.fields import fractal, read_field, relative_grid, smoothstep
 from gendeg_core.simulate.colour import to_linear, to_srgb
 from gendeg_core.simulate.convolution import Convolver
-from gendeg_core.simulate.draw import chance, log_uniform, uniform, uniforms
-from gendeg_core.simulate.fields import fractal, read_field, relative_grid, smoothstep
 from gendeg_core.simulate.strength import Render, finish
 
 SHORTEST, LONGEST = 0.03, 0.3  # length of a path at strength 1, in short sides

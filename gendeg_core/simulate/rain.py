@@ -12,10 +12,10 @@ import math
 import torch
 from torch import Tensor
 
-from gendeg_core.simulate.draw import chance, integer, log_uniform, normals, tint, uniform, uniforms
-from gendeg_core.simulate.fields import fractal, gaussian_blur, read_field
+from gendeg_core.scatter.draw import chance, integer, log_uniform, normals, tint, uniform, uniforms
+from gendeg_core.scatter.fields import fractal, gaussian_blur, read_field
+from gendeg_core.scatter.particles import Lines, blend_in, in_short_sides, squares, thickness_of_lines
 from gendeg_core.simulate.haze import airlight, depth_prior, scatter
-from gendeg_core.simulate.particles import Lines, blend_in, in_short_sides, squares, thickness_of_lines
 from gendeg_core.simulate.strength import Render, finish
 
 MOST_STREAKS = 5000  # per layer and square of the short side

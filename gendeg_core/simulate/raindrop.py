@@ -6,21 +6,25 @@ convex drop follows Halimeh & Roser 2009; running drops and smears what a windsc
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gendeg_core.simulate.draw import chance, log_uniform, normals, uniform, uniforms
-from gendeg_core.simulate.fields import gaussian_blur, resize, smoothstep
-from gendeg_core.simulate.particles import Discs, in_short_sides, outline_distance, patches_around, squares
+from gendeg_core.scatter.draw import chance, log_uniform, uniform
+from gendeg_core.scatter.fields import gaussian_blur, resize, smoothstep
+from gendeg_core.scatter.panes import (
+    Arrangement,
+    Pane,
+    pane_of,
+    sharp_drops,
+    soft_drops,
+    trails_and_drops,
+)
 from gendeg_core.simulate.strength import Render, finish
 
 VIEW_SIZE = 112  # short side of the copy that drops look at: a drop shrinks the scene, so no more is visible
-MOST_DROPS = 700  # per square of the short side
-_FADE = 0.15  # share of the drops that are half there at any strength
 
 
 @dataclass(frozen=True)
@@ -45,30 +49,23 @@ class Optics:
 
 
 @dataclass(frozen=True)
-class Pane:
-    """What each pixel sees of the drops, all (H, W).
+class Glass:
+    """A rendering of drops that knows where they are; called with a strength as any other.
 
     Args:
-        q: distance from the drop's centre, 1 at the outline and beyond.
-        u, v: position inside the drop, right and down, -1 to 1.
-        radius: of the drop, in pixels. rank: its turn to appear, 0 to 1. softness: of its edge.
-        upright: 0 for a drop (a round lens), 1 for a trail (bends sideways only).
+        render: the picture at a strength. pane: its drops.
     """
 
-    q: Tensor
-    u: Tensor
-    v: Tensor
-    radius: Tensor
-    rank: Tensor
-    softness: Tensor
-    upright: Tensor
+    render: Render
+    pane: Pane
+
+    def __call__(self, strength: float) -> Tensor:
+        return self.render(strength)
 
 
-def drops(clean: Tensor, generator: torch.Generator) -> Render:
+def drops(clean: Tensor, generator: torch.Generator) -> Glass:
     """Drops in focus: inverted sharp views, dark rims, highlights (Halimeh & Roser 2009)."""
-    largest = uniform(generator, 0.035, 0.12)
-    cover = log_uniform(generator, 0.05, 1.8)
-    discs = _scatter_drops(clean, generator, cover, (largest / 3.5, largest), (0.06, 0.2))
+    arrangement = sharp_drops(clean.shape[-2], clean.shape[-1], generator)
     backlit = chance(generator, 0.2)  # drops before dark trees gather the light of the whole sky
     optics = Optics(
         view=uniform(generator, 2, 7),
@@ -79,14 +76,12 @@ def drops(clean: Tensor, generator: torch.Generator) -> Render:
         opacity=uniform(generator, 0.85, 1.0),
         sharpness=VIEW_SIZE,
     )
-    return _glass(clean, generator, discs, torch.zeros(len(discs.y)), optics)
+    return _glass(clean, generator, arrangement, optics)
 
 
-def blurred_drops(clean: Tensor, generator: torch.Generator) -> Render:
+def blurred_drops(clean: Tensor, generator: torch.Generator) -> Glass:
     """Drops close to the lens, out of focus: soft patches of smeared light (Qian et al. 2018)."""
-    largest = uniform(generator, 0.05, 0.13)
-    cover = log_uniform(generator, 0.1, 2.0)
-    discs = _scatter_drops(clean, generator, cover, (largest / 3, largest), (0.25, 0.7))
+    arrangement = soft_drops(clean.shape[-2], clean.shape[-1], generator)
     backlit = chance(generator, 0.2)  # rare: pale blobs all over the photo read as snow
     optics = Optics(
         view=uniform(generator, 1, 5),
@@ -97,15 +92,12 @@ def blurred_drops(clean: Tensor, generator: torch.Generator) -> Render:
         opacity=uniform(generator, 0.7, 1.0),
         sharpness=round(log_uniform(generator, 12, 48)),
     )
-    return _glass(clean, generator, discs, torch.zeros(len(discs.y)), optics)
+    return _glass(clean, generator, arrangement, optics)
 
 
-def running(clean: Tensor, generator: torch.Generator) -> Render:
+def running(clean: Tensor, generator: torch.Generator) -> Glass:
     """Water running down: winding trails that end in a heavy drop, among small resting drops."""
-    discs, upright = _trails(clean, generator)
-    resting = _scatter_drops(clean, generator, log_uniform(generator, 0.02, 0.6), (0.012, 0.05), (0.08, 0.3))
-    discs = Discs(*(torch.cat(pair) for pair in zip(_fields(discs), _fields(resting), strict=True)))
-    upright = torch.cat((upright, torch.zeros(len(resting.y))))
+    arrangement = trails_and_drops(clean.shape[-2], clean.shape[-1], generator)
     optics = Optics(
         view=uniform(generator, 2, 6),
         gain=uniform(generator, 0.8, 1.2),
@@ -115,133 +107,24 @@ def running(clean: Tensor, generator: torch.Generator) -> Render:
         opacity=uniform(generator, 0.75, 1.0),
         sharpness=round(log_uniform(generator, 32, VIEW_SIZE)),
     )
-    return _glass(clean, generator, discs, upright, optics)
+    return _glass(clean, generator, arrangement, optics)
 
 
-def _fields(discs: Discs) -> tuple[Tensor, ...]:
-    return (
-        discs.y,
-        discs.x,
-        discs.radius,
-        discs.stretch,
-        discs.angle,
-        discs.softness,
-        discs.wobble,
-        discs.phase,
-        discs.opacity,
-    )
-
-
-def _scatter_drops(
-    clean: Tensor,
-    generator: torch.Generator,
-    cover: float,
-    radius: tuple[float, float],
-    softness: tuple[float, float],
-) -> Discs:
-    """Drops anywhere on the pane, many small and few large; `cover` is their area, `opacity` their rank."""
-    height, width = clean.shape[-2:]
-    tall, wide = in_short_sides(height, width)
-    crowding = uniform(generator, 0.8, 2.2)
-    expected = radius[0] * (radius[1] / radius[0]) ** (torch.linspace(0, 1, 64) ** crowding)
-    area = math.pi * expected.square().mean().item()
-    number = max(3, round(min(MOST_DROPS, cover / area) * squares(tall, wide)))
-    size = radius[0] * (radius[1] / radius[0]) ** (uniforms(generator, number) ** crowding)
-    return Discs(
-        y=uniforms(generator, number, -0.03, 1.03) * tall,
-        x=uniforms(generator, number, -0.03, 1.03) * wide,
-        radius=size,
-        stretch=uniforms(generator, number, 1.0, uniform(generator, 1.05, 1.6)),
-        # Gravity draws drops out downwards.
-        angle=math.pi / 2 + 0.35 * normals(generator, number),
-        softness=uniforms(generator, number, *softness),
-        wobble=uniforms(generator, number, 0, uniform(generator, 0.05, 0.25)),
-        phase=uniforms(generator, number, 0, 2 * math.pi),
-        opacity=uniforms(generator, number),
-    )
-
-
-def _trails(clean: Tensor, generator: torch.Generator) -> tuple[Discs, Tensor]:
-    """Chains of overlapping discs along winding downward paths; the last is the drop that runs."""
-    height, width = clean.shape[-2:]
-    tall, wide = in_short_sides(height, width)
-    trails = max(1, round(log_uniform(generator, 3, 40) * squares(1, wide)))
-    links = 48
-    length = uniforms(generator, trails, 0.1, 0.9) * tall
-    head = uniforms(generator, trails, 0.02, uniform(generator, 0.03, 0.07))
-    t = torch.linspace(0, 1, links)[None]  # from the top of the trail to the drop
-    y = uniforms(generator, trails, 0.1, 1.15)[:, None] * tall + (t - 1) * length[:, None]
-    wander = torch.randn(trails, links, generator=generator).cumsum(1)
-    kernel = torch.ones(1, 1, 9) / 9
-    wander = F.conv1d(F.pad(wander[:, None], (4, 4), mode="replicate"), kernel)[:, 0]
-    x = uniforms(generator, trails)[:, None] * wide + wander * 0.25 * head[:, None]
-    pulse = 0.75 + 0.25 * torch.sin(t * uniforms(generator, trails, 8, 40)[:, None])
-    radius = head[:, None] * (0.25 + 0.35 * t**2) * pulse
-    radius = torch.cat((radius[:, :-1], head[:, None]), dim=1)
-    upright = torch.ones(trails, links)
-    upright[:, -1] = 0
-    number = trails * links
-    rank = uniforms(generator, trails)[:, None].expand(-1, links).flatten()
-    flat = torch.zeros(number)
-    discs = Discs(
-        y=y.flatten(),
-        x=x.flatten(),
-        radius=radius.flatten(),
-        stretch=flat + 1.25,
-        angle=flat + math.pi / 2,
-        softness=flat + uniform(generator, 0.15, 0.6),
-        wobble=flat,
-        phase=flat,
-        opacity=rank,
-    )
-    return discs, upright.flatten()
-
-
-def _pane(discs: Discs, upright: Tensor, height: int, width: int) -> Pane:
-    """Which drop each pixel sees: the one it lies deepest in."""
-    short = min(height, width)
-    radius = (discs.radius * short).clamp(min=0.7)
-    y, x = discs.y * short, discs.x * short
-    reach = radius * discs.stretch.sqrt() * (1 + discs.wobble) + 1
-    q = torch.ones(height * width)
-    maps = torch.zeros(6, height * width)
-    for patches in patches_around(y, x, reach, height, width):
-        which = patches.which[:, None].expand_as(patches.pixel)
-        distance = outline_distance(discs, radius, patches)
-        covered = patches.inside & (distance < 1)
-        pixel, distance, which = patches.pixel[covered], distance[covered], which[covered]
-        q.scatter_reduce_(0, pixel, distance, "amin")
-        deepest = q[pixel] == distance
-        pixel, which = pixel[deepest], which[deepest]
-        scale = radius[which]
-        u, v = patches.dx[covered][deepest] / scale, patches.dy[covered][deepest] / scale
-        maps[:, pixel] = torch.stack(
-            (u, v, scale, discs.opacity[which], discs.softness[which], upright[which])
-        )
-    u, v, scale, rank, softness, straight = maps.view(6, height, width)
-    return Pane(q.view(height, width), u, v, scale.clamp(min=0.7), rank, softness, straight)
-
-
-def _glass(
-    clean: Tensor, generator: torch.Generator, discs: Discs, upright: Tensor, optics: Optics
-) -> Render:
+def _glass(clean: Tensor, generator: torch.Generator, arrangement: Arrangement, optics: Optics) -> Glass:
     """Paint the drops; with more strength more of them are on the glass."""
     height, width = clean.shape[-2:]
-    pane = _pane(discs, upright, height, width)
+    pane = pane_of(arrangement, height, width)
     seen = _through_drops(clean, pane, optics)
     light_y, light_x = uniform(generator, -0.65, -0.2), uniform(generator, -0.45, 0.45)
     shown = _shade(seen, pane, optics, light_y, light_x)
-    soft = torch.maximum(pane.softness, 1.3 / pane.radius).clamp(max=1)
-    inside = ((1 - pane.q) / soft).clamp(0, 1)
-    mask = optics.opacity * inside * inside * (3 - 2 * inside)
+    mask = optics.opacity * pane.mask()
     film = _wet_film(clean, generator)
 
     def raw(strength: float) -> Tensor:
-        there = ((strength * (1 + _FADE) - pane.rank) / _FADE).clamp(0, 1)
         scene = clean + strength**2 * (film - clean)
-        return scene + (shown - scene) * (mask * there)
+        return scene + (shown - scene) * (mask * pane.there(strength))
 
-    return finish(clean, raw)
+    return Glass(finish(clean, raw), pane)
 
 
 def _through_drops(clean: Tensor, pane: Pane, optics: Optics) -> Tensor:

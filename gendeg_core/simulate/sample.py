@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gendeg_core.scatter.draw import integer, uniform
+from gendeg_core.scatter.fields import resize
 from gendeg_core.seeds import sample_seed, torch_generator
-from gendeg_core.simulate.draw import integer, uniform
-from gendeg_core.simulate.fields import resize
+from gendeg_core.simulate.raindrop import Glass
 from gendeg_core.simulate.registry import FAMILIES, family_named
 from gendeg_core.simulate.strength import Render, solve_strength
 from gendeg_core.statistics import measure
@@ -25,11 +26,16 @@ _LARGE = 2_000_000  # pixels from which each render costs seconds
 
 @dataclass(frozen=True)
 class Simulated:
-    """One simulated degradation: the image (3, H, W), the family that made it, and its strength."""
+    """One simulated degradation: the image (3, H, W), the family that made it, and its strength.
+
+    Args:
+        layout: of raindrops, where they are (`Pane.layout`, (3, H, W)).
+    """
 
     degraded: Tensor
     family: str
     strength: float
+    layout: Tensor | None = None
 
 
 def simulate(
@@ -81,7 +87,7 @@ def random_pair(
     _check(clean)
     names = list(families) if families is not None else list(FAMILIES[degradation])
     photo = clean.float()
-    strength, name, degraded = 0.0, names[0], photo
+    strength, name, degraded, render = 0.0, names[0], photo, None
     # A pattern may be too weak for mu even at full strength; a few fresh ones are cheap.
     for _ in range(_REDRAWS if mu is not None else 1):
         name = names[integer(generator, 0, len(names) - 1)]
@@ -93,7 +99,8 @@ def random_pair(
         degraded = render(strength)
         if strength < 1:
             break
-    return Simulated(degraded.to(clean.dtype), name, strength)
+    layout = render.pane.layout(strength) if isinstance(render, Glass) else None
+    return Simulated(degraded.to(clean.dtype), name, strength, layout)
 
 
 @dataclass(frozen=True)

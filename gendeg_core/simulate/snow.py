@@ -11,10 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-from gendeg_core.simulate.draw import chance, integer, log_uniform, normals, tint, uniform, uniforms
-from gendeg_core.simulate.fields import fractal, read_field
-from gendeg_core.simulate.haze import airlight, depth_prior, scatter
-from gendeg_core.simulate.particles import (
+from gendeg_core.scatter.draw import chance, integer, log_uniform, normals, tint, uniform, uniforms
+from gendeg_core.scatter.fields import fractal, read_field
+from gendeg_core.scatter.particles import (
     Discs,
     Lines,
     blend_in,
@@ -23,6 +22,7 @@ from gendeg_core.simulate.particles import (
     thickness_of_discs,
     thickness_of_lines,
 )
+from gendeg_core.simulate.haze import airlight, depth_prior, scatter
 from gendeg_core.simulate.strength import Render, finish
 
 

@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 
-from gendeg_core.simulate.fields import resize
+from gendeg_core.scatter.fields import resize
 
 
 @functools.cache

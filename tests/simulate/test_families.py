@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gendeg_core.scatter.fields import resize
 from gendeg_core.seeds import torch_generator
 from gendeg_core.simulate import FAMILIES
-from gendeg_core.simulate.fields import resize
 from gendeg_core.types import Degradation
 from tests.simulate.scenes import photo
 

@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 
+from gendeg_core.scatter.fields import fractal, gaussian_blur, read_field, reflect_pad
+from gendeg_core.scatter.particles import Lines, splat_points, thickness_of_lines
 from gendeg_core.seeds import torch_generator
 from gendeg_core.simulate.colour import to_linear, to_srgb
 from gendeg_core.simulate.convolution import Convolver, fast_size
-from gendeg_core.simulate.fields import fractal, gaussian_blur, read_field, reflect_pad
 from gendeg_core.simulate.haze import scatter
 from gendeg_core.simulate.low_light import grain
-from gendeg_core.simulate.particles import Lines, splat_points, thickness_of_lines
 from gendeg_core.simulate.strength import finish, solve_strength
 
 

@@ -50,6 +50,60 @@ def test_it_logs_every_step_and_paints_with_the_weights(finished: gendeg.GenDegC
     assert result.mu_obtained > 0
 
 
+@pytest.fixture(scope="module")
+def expert(finished: gendeg.GenDegConfig, tmp_path_factory: pytest.TempPathFactory) -> gendeg.GenDegConfig:
+    """A finished tiny run of an expert for raindrops."""
+    config = replace(
+        finished, output=tmp_path_factory.mktemp("expert") / "run", base=str(finished.output / "weights"),
+        expert="raindrop", steps=12,
+    )  # fmt: skip
+    reset_accelerate()
+    gendeg.main(config)
+    return config
+
+
+def test_an_expert_leaves_the_rest_of_its_base_as_it_is(expert: gendeg.GenDegConfig) -> None:
+    def files(folder: Path) -> dict[str, bytes]:
+        return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.safetensors")}
+
+    before, after = files(Path(expert.base)), files(expert.output / "weights")
+    assert set(after) - set(before) == {"drop_unet/diffusion_pytorch_model.safetensors"}
+    assert all(after[name] == content for name, content in before.items())
+
+
+def test_an_expert_learns_to_heed_the_layout(expert: gendeg.GenDegConfig) -> None:
+    pipeline, _ = load_pipeline(expert.output / "weights", torch.device("cpu"))
+    weights = pipeline.drop_unet.conv_in.weight
+    assert weights.shape[1] == 3 * pipeline.drop_unet.conv_out.out_channels
+    assert weights[:, 96:].abs().max() > 0  # it starts at zero
+
+
+def test_an_expert_goes_on_as_if_it_had_not_stopped(expert: gendeg.GenDegConfig, tmp_path: Path) -> None:
+    config = replace(expert, output=tmp_path / "run", steps=8)
+    gendeg.main(config)
+    reset_accelerate()
+    gendeg.main(replace(config, steps=12))
+    assert losses(config.output) == losses(expert.output)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"base": ""}, "starts from small weights"),
+        ({"size_of_model": "paper", "objective": "epsilon"}, "starts from small weights"),
+        ({"pairs": ("somewhere",)}, "neither --pairs nor"),
+        ({"emphasis": ("raindrop=2",)}, "neither --pairs nor"),
+        ({"photos": None}, "give --photos"),
+        ({"text_start": 3}, "neither --pairs nor"),
+    ],
+)
+def test_an_expert_says_what_it_cannot_learn_from(
+    expert: gendeg.GenDegConfig, options: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        replace(expert, **options)  # pyright: ignore[reportArgumentType]
+
+
 def test_accumulated_gradients_are_those_of_the_mean_loss(
     finished: gendeg.GenDegConfig, tmp_path: Path
 ) -> None:

@@ -47,10 +47,11 @@ class Components:
     scheduler: Any  # for sampling
     intensity: IntensityProjection
     sampling: dict[str, Any]  # the pipeline's defaults
+    drop_unet: Any = None
 
     def pipeline(self) -> GenDegPipeline:
         parts = (self.vae, self.text_encoder, self.tokenizer, self.unet, self.scheduler, self.intensity)
-        pipeline = GenDegPipeline(*parts, **self.sampling)
+        pipeline = GenDegPipeline(*parts, drop_unet=self.drop_unet, **self.sampling)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -71,9 +72,12 @@ def small_components(config: GenDegConfig) -> Components:
                 f"no GenDeg weights in {config.base!r} to start from; give a weights folder as --base"
             )
         stored = GenDegPipeline.from_pretrained(Path(config.base), dtype=torch.float32)
+        expert = stored.drop_unet
+        if config.expert and expert is None:
+            expert = told_of_drops(stored.unet)
         return Components(
             stored.vae, stored.text_encoder, stored.tokenizer, stored.unet, stored.scheduler,
-            stored.intensity, sampling,
+            stored.intensity, sampling, expert,
         )  # fmt: skip
     tokenizer = caption_tokenizer(training_captions(config))
     intensity = IntensityProjection(text_dim=config.context_width, interpolate=True)
@@ -91,6 +95,17 @@ def small_components(config: GenDegConfig) -> Components:
     text_encoder = small_text_encoder(tokenizer, config.context_width, layers=2)
     scheduler = FlowMatchEulerDiscreteScheduler()
     return Components(codec, text_encoder, tokenizer, unet, scheduler, intensity, sampling)
+
+
+def told_of_drops(unet: Any) -> Any:
+    """A copy of the denoiser that also sees a folded layout of drops, at first without heeding it."""
+    width = unet.config.out_channels
+    expert: Any = ConditionedUNet.from_config(unet.config, in_channels=3 * width)
+    state = unet.state_dict()
+    known = state["conv_in.weight"]
+    state["conv_in.weight"] = torch.cat([known, torch.zeros_like(known[:, :width])], 1)
+    expert.load_state_dict(state)
+    return expert.to(memory_format=torch.channels_last)
 
 
 def paper_components(config: GenDegConfig) -> Components:

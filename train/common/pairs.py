@@ -35,6 +35,7 @@ class Pair(TypedDict):
     sigma: float
     caption: str
     latents: NotRequired[Tensor]  # (3C, h, w): what a frozen VAE makes of both images
+    layout: NotRequired[Tensor]  # (3, S, S) uint8, see `layout_bytes`
 
 
 class PairSource(abc.ABC):
@@ -58,6 +59,7 @@ class SimulatedPairs(PairSource):
         uniform: share of pairs whose mu is uniform over the published range instead, so that the sparse
             ends of the histogram are seen too.
         families: simulator families to keep to, by degradation; all of those not named.
+        layouts: raindrops come with their layout.
     """
 
     photos: Sequence[PhotoRecord]
@@ -65,6 +67,7 @@ class SimulatedPairs(PairSource):
     turns: Sequence[Degradation] = tuple(Degradation)
     uniform: float = 0.35
     families: Mapping[Degradation, Sequence[str]] = field(default_factory=dict)
+    layouts: bool = False
 
     def pair(self, seed: int, k: int) -> Pair:
         rng = np.random.default_rng(sample_seed(seed, k))
@@ -85,7 +88,10 @@ class SimulatedPairs(PairSource):
             mu = rng.uniform(0, (filled[-1] + 1) * 0.7 / 128)
         generator = torch_generator(int(rng.integers(2**62)))
         made = random_pair(clean, kinds[kind], generator, mu=mu, families=families)
-        return make_pair(to_uint8(clean), to_uint8(made.degraded), kind, record.caption)
+        pair = make_pair(to_uint8(clean), to_uint8(made.degraded), kind, record.caption)
+        if self.layouts and made.layout is not None:
+            pair["layout"] = layout_bytes(made.layout)
+        return pair
 
 
 @dataclass(frozen=True)
@@ -177,6 +183,22 @@ class NumberedPairs(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         return self.source.pair(self.seed, self.first + index)
+
+
+def layout_bytes(layout: Tensor) -> Tensor:
+    """A layout of drops (..., 3, H, W) in [-1, 1] as bytes; 128 stands for 0."""
+    return (128 + (127 * layout).round()).byte()
+
+
+def layout_of(stored: Tensor) -> Tensor:
+    """The layout (..., 3, H, W) in [-1, 1] that `layout_bytes` stored."""
+    return (stored.float() - 128) / 127
+
+
+def mirrored_layout(stored: Tensor) -> Tensor:
+    """The stored layout of the mirrored picture: the position to the right changes its sign."""
+    turned = stored.flip(-1)
+    return torch.stack([turned[..., 0, :, :], 0 - turned[..., 1, :, :], turned[..., 2, :, :]], -3)
 
 
 def make_pair(clean: np.ndarray, degraded: np.ndarray, kind: int, caption: str) -> Pair:

@@ -16,13 +16,15 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 from tqdm import tqdm
 
 from gendeg_core.seeds import sample_seed
 from train.common.errors import UsageError
-from train.common.pairs import Pair, PairSource
+from train.common.pairs import Pair, PairSource, mirrored_layout
 
 CHUNK = 500
+IMAGES = ("clean", "degraded", "layout")  # of a pair, in this order
 COMPLETE = "pool-length"  # file that is written when all chunks are there
 T = TypeVar("T")
 
@@ -89,10 +91,11 @@ class PairPool(PairSource):
         return self.notes[chunk * CHUNK + place]
 
     def _read(self, chunk: int, place: int, flipped: bool) -> Pair:
-        clean, degraded = self.chunks[chunk][place]
+        stored = [torch.from_numpy(image.copy()) for image in self.chunks[chunk][place]]
+        images = dict(zip(IMAGES, stored, strict=False))  # only some pools hold layouts
         if flipped:
-            clean, degraded = clean[..., ::-1], degraded[..., ::-1]
-        images = {"clean": torch.from_numpy(clean.copy()), "degraded": torch.from_numpy(degraded.copy())}
+            mirrors = {"layout": mirrored_layout}
+            images = {name: mirrors.get(name, _mirrored)(image) for name, image in images.items()}
         return Pair(**images, **self.note(chunk, place))  # pyright: ignore[reportArgumentType]
 
     def _order(self, seed: int, lap: int) -> np.ndarray:
@@ -136,6 +139,15 @@ def _run(make: Callable[[T], None], jobs: list[T], processes: int) -> Iterator[N
         yield from workers.imap(make, jobs)
 
 
+def _images(pair: Pair) -> np.ndarray:
+    """(2 or 3, 3, S, S): what `IMAGES` names, as far as the pair has it."""
+    return np.stack([image.numpy() for name in IMAGES if isinstance(image := pair.get(name), Tensor)])
+
+
+def _mirrored(image: Tensor) -> Tensor:
+    return image.flip(-1)
+
+
 def _path(folder: Path, first: int) -> Path:
     return folder / f"pairs-{first:08d}.npy"
 
@@ -150,7 +162,7 @@ def _make(job: tuple[PairSource, int, int, int, Path]) -> None:
     pairs = [source.pair(seed, first + k) for k in range(count)]
     notes = [{key: p[key] for key in ("degradation", "mu", "sigma", "caption")} for p in pairs]
     _notes(folder, first).write_text(json.dumps(notes))
-    array = np.stack([np.stack([p["clean"].numpy(), p["degraded"].numpy()]) for p in pairs])
+    array = np.stack([_images(pair) for pair in pairs])
     temporary = _path(folder, first).with_suffix(".tmp.npy")
     np.save(temporary, array)
     os.replace(temporary, _path(folder, first))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gendeg_core.simulate.fields import gaussian_blur
+from gendeg_core.scatter.fields import gaussian_blur
 
 BUCKETS = 4
 LONGEST = 16.0  # short sides; a longer picture gets no more particles, or a thin one would get billions

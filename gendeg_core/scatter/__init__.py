@@ -1,0 +1,1 @@
+"""Random things scattered over a picture: draws, smooth fields, particles, drops on a pane."""
