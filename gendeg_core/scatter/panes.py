@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +58,7 @@ class Pane:
     softness: Tensor
     upright: Tensor
 
+    @cached_property
     def mask(self) -> Tensor:
         """(H, W) how much of each pixel is water, 0 to 1, softly at the outlines."""
         soft = torch.maximum(self.softness, 1.3 / self.radius).clamp(max=1)
@@ -69,7 +71,7 @@ class Pane:
 
     def water(self, strength: float) -> float:
         """Share of the picture under water, 0 to 1."""
-        return (self.mask() * self.there(strength)).mean().item()
+        return (self.mask * self.there(strength)).mean().item()
 
     def layout(self, strength: float) -> Tensor:
         """(3, H, W) where the water is at `strength`: mask, and the position inside the drop, right and down.
@@ -77,7 +79,7 @@ class Pane:
         The mask is 0 to 1, the positions are -1 to 1 and 0 without water; along a trail all is as in its
         middle.
         """
-        mask = self.mask() * self.there(strength)
+        mask = self.mask * self.there(strength)
         wet = (mask > 0).to(mask)
         return torch.stack((mask, self.u * wet, self.v * wet * (1 - self.upright))).clamp(-1, 1)
 

@@ -117,7 +117,7 @@ def _glass(clean: Tensor, generator: torch.Generator, arrangement: Arrangement, 
     seen = _through_drops(clean, pane, optics)
     light_y, light_x = uniform(generator, -0.65, -0.2), uniform(generator, -0.45, 0.45)
     shown = _shade(seen, pane, optics, light_y, light_x)
-    mask = optics.opacity * pane.mask()
+    mask = optics.opacity * pane.mask
     film = _wet_film(clean, generator)
 
     def raw(strength: float) -> Tensor:
