@@ -47,6 +47,7 @@ class EvaluationConfig:
         count: held-out photos; requests: per photo and degradation, drawn from the published histograms.
         size: short side the photos are reduced to.
         border: pixels cut off every photo's edge.
+        only: measure these degradations; each one's numbers are the same without the others.
     """
 
     photos: Path
@@ -61,6 +62,7 @@ class EvaluationConfig:
     border: int = 10
     steps: int | None = None
     seed: int = 0
+    only: tuple[Degradation, ...] = tuple(Degradation)
 
 
 def read_photo(path: Path, size: int, border: int = 0) -> Tensor:
@@ -160,7 +162,7 @@ def main(config: EvaluationConfig) -> None:
     photos = [(read_photo(r.path, config.size, config.border), r.caption) for r in held_out(config)]
     degrade(photos[0][0], DegradationRequest(Degradation.HAZE, 0.1, 0.1), engine)  # warm-up, not timed
     report = {}
-    for degradation in Degradation:
+    for degradation in config.only:
         numbers, rows = measure_degradation(engine, degradation, photos, config)
         if config.real is not None and (config.real / degradation).is_dir():
             numbers |= distances(rows, photos, config.real / degradation, config.size)

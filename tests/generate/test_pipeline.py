@@ -221,7 +221,7 @@ def knowing(pipeline: GenDegPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the network know the clean latents, and the codec show latents as they are."""
     config, fold = pipeline.scheduler.config, pipeline.fold
 
-    def guided(scaled, _clean_latent, t, _branches):
+    def guided(scaled, _clean_latent, t, _branches, _layouts):
         if "prediction_type" not in config or config.prediction_type == "flow_prediction":
             return (scaled - TARGET) / (t / 1000)
         alpha_bar = pipeline.scheduler.alphas_cumprod[int(t)]
