@@ -25,9 +25,10 @@ from torch import Tensor, nn
 
 from gendeg_core.generate.pipeline import GenDegPipeline
 from gendeg_core.seeds import sample_seed, torch_generator
+from gendeg_core.types import Degradation
 from train.common.checkpoint import claim_run, load_checkpoint, save_checkpoint
 from train.common.conditioning import describe, dropout_masks
-from train.common.data import batches, drop_source, pair_source, pooled
+from train.common.data import batches, expert_source, pair_source, pooled
 from train.common.errors import UsageError
 from train.common.gendeg_components import (
     Components,
@@ -69,7 +70,7 @@ class GenDegConfig(RunOptions):
 
     output: Path = Path("runs/gendeg")
 
-    expert: Literal["", "raindrop"] = ""
+    expert: Literal["", "raindrop", "motion_blur"] = ""
     size_of_model: Literal["small", "paper"] = "paper"
     base: str = ""
     width_divisor: int = 1
@@ -153,9 +154,9 @@ PRESETS = {"tiny": tiny, "embedded": embedded, "paper": paper}
 class GenDegModel(nn.Module):
     """All that is trained, as one module: text encoder, projections, denoiser; or an expert alone."""
 
-    def __init__(self, parts: Components, *, expert: bool = False) -> None:
+    def __init__(self, parts: Components, expert: str = "") -> None:
         super().__init__()
-        self.unet = parts.drop_unet if expert else parts.unet
+        self.unet = parts.denoiser(expert)
         self.intensity, self.text_encoder = parts.intensity, parts.text_encoder
         if expert:
             self.intensity.requires_grad_(False)
@@ -231,7 +232,7 @@ class Training:
 def set_up(config: GenDegConfig) -> Training:
     accelerator = make_accelerator(config)
     published = config.size_of_model == "paper"
-    source = drop_source(config) if config.expert else pair_source(config)
+    source = expert_source(config, Degradation(config.expert)) if config.expert else pair_source(config)
     torch.manual_seed(config.seed)  # initial weights only
     parts = paper_components(config) if published else small_components(config)
     if config.text_start:  # an interrupted run takes its checkpoint instead, further down
@@ -241,7 +242,7 @@ def set_up(config: GenDegConfig) -> Training:
     parts.vae.to(accelerator.device)
     pairs = pooled(config, source, parts.vae, accelerator)
 
-    model = GenDegModel(parts, expert=bool(config.expert))
+    model = GenDegModel(parts, config.expert)
     if config.gradient_checkpointing:
         parts.unet.enable_gradient_checkpointing()
     optimiser = torch.optim.AdamW(parameter_groups(model, config), betas=config.betas)
@@ -346,8 +347,7 @@ def speedometer(config: GenDegConfig, parts: Components, accelerator: Accelerato
     context = torch.zeros(1, 77, parts.intensity.cc_projection.out_features, device=device)
     time = torch.zeros(1, device=device)
     inputs = [latent] * (3 if config.expert else 2)
-    unet = parts.drop_unet if config.expert else parts.unet
-    return make_speedometer(accelerator, unet, torch.cat(inputs, 1), time, context)
+    return make_speedometer(accelerator, parts.denoiser(config.expert), torch.cat(inputs, 1), time, context)
 
 
 if __name__ == "__main__":

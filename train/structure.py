@@ -22,6 +22,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from gendeg_core.generate.experts import EXPERTS
 from gendeg_core.generate.loading import load_pipeline
 from gendeg_core.generate.pipeline import GenDegPipeline
 from gendeg_core.generate.structure import StructureCorrection
@@ -128,10 +129,10 @@ def load_generator(folder: Path | None, accelerator: Accelerator) -> Generator:
         pipeline, _ = load_pipeline(folder, accelerator.device)
     except OSError as error:
         raise UsageError(str(error)) from error
-    if pipeline.drop_unet is not None:
+    if experts := [name for name in EXPERTS.values() if getattr(pipeline, name) is not None]:
         raise UsageError(
-            f"{folder} has an expert for raindrops, whose output no structure module corrects; "
-            "give weights without drop_unet"
+            f"{folder} has experts, whose output no structure module corrects; "
+            f"give weights without {' and '.join(experts)}"
         )
     for part in (pipeline.vae, pipeline.text_encoder, pipeline.unet, pipeline.intensity):
         part.requires_grad_(False).eval()

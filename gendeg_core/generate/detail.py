@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from gendeg_core.generate.experts import Expert
 from gendeg_core.generate.full_size import enlarge, pad_to_multiple, resize, size_of
 from gendeg_core.generate.matching import match_intensity
 from gendeg_core.generate.sampler import Sampler
@@ -48,14 +49,14 @@ def paint_detail(
     painted: Tensor,
     request: DegradationRequest,
     guidance: Guidance,
-    layout: Tensor | None = None,
+    expert: Expert | None = None,
 ) -> Iterator[Tensor | None]:
     """Paint again at one size; yields None after each step and the painted image last.
 
     Args:
         photo: the photo at this size, (3, H, W) in [0, 1].
         painted: the degraded photo enlarged to this size, the same shape.
-        layout: where drops lie at this size, as `GenDegPipeline.layout` gives it.
+        expert: who paints it, told of the layout at this size.
     """
     height, width = photo.shape[-2:]
     clean, start = (
@@ -74,8 +75,8 @@ def paint_detail(
         blend = Blend(latents[0], overlap)
         for rows, columns in windows:
             here = (..., rows, columns)
-            drops = None if layout is None else layout[None][here]
-            tile = pipeline.guided(scaled[here], clean_latent[here], t, branches, drops)
+            told = expert and expert.at((rows, columns))
+            tile = pipeline.guided(scaled[here], clean_latent[here], t, branches, told)
             blend.add((rows, columns), tile[0])
         latents = sampler.step(blend.result()[None], t, latents, [generator]).prev_sample
         yield None
@@ -126,8 +127,8 @@ def repaint(
     for shape in detail_shapes(pipeline, size_of(photo), smallest, request.degradation):  # pyright: ignore[reportArgumentType]
         larger = resize(photo, shape)
         start = torch.cat([rows for _, rows in enlarge(larger, base, painted)], 1)
-        layout = pipeline.layout(request, smallest, shape)
-        for item in paint_detail(pipeline, larger, start, request, guidance, layout):
+        expert = pipeline.expert([request], smallest, shape)
+        for item in paint_detail(pipeline, larger, start, request, guidance, expert):
             if item is None:
                 yield None
             else:

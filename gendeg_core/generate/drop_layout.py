@@ -1,10 +1,4 @@
-"""Where raindrops lie on the pane, for a denoiser that is told it.
-
-Noise has to agree over hundreds of pixels before a round drop comes of it, which a small network does not
-learn. So the places and outlines of the drops are drawn as the simulators draw them, and the denoiser paints
-what water does to the light there: it sees the layout beside the photo, as ControlNet (Zhang et al. 2023)
-sees edges or poses.
-"""
+"""Where raindrops lie on the pane, for a denoiser that is told it."""
 
 from __future__ import annotations
 
@@ -47,8 +41,8 @@ def usual_water(mu: float, sigma: float) -> float:
     return min(2.96 * (mu + 1e-3) ** 0.60 * (sigma + 1e-3) ** 0.33, 0.9)
 
 
-def draw_layout(request: DegradationRequest, height: int, width: int) -> DropLayout:
-    """A layout with the usual share of water; it depends on the request and the shape alone.
+def draw_drops(request: DegradationRequest, height: int, width: int) -> DropLayout:
+    """Drops with the usual share of water; it depends on the request and the shape alone.
 
     Args:
         height, width: of the picture, for its ratio.

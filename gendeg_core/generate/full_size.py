@@ -40,9 +40,11 @@ def resize(image: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """(3, H, W) with the border repeated at right and bottom up to the next multiple."""
+    """(..., 3, H, W) with the border repeated at right and bottom up to the next multiple."""
     height, width = image.shape[-2:]
-    return F.pad(image[None], (0, -width % multiple, 0, -height % multiple), mode="replicate")[0]
+    batch = image.reshape(-1, *image.shape[-3:])
+    padded = F.pad(batch, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    return padded.reshape(*image.shape[:-2], *padded.shape[-2:])
 
 
 def transferred_detail(clean: Tensor, degraded: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def load_pipeline(
     except Exception as error:  # whatever diffusers, safetensors or json raise, the folder is what is wrong
         raise OSError(f"the GenDeg weights in {folder} cannot be read: {error}") from error
     pipeline.to(device or pick_device())
-    for denoiser in (pipeline.unet, pipeline.drop_unet):
+    for denoiser in (pipeline.unet, pipeline.drop_unet, pipeline.motion_unet):
         if denoiser is not None:
             denoiser.to(memory_format=torch.channels_last)
     return pipeline, pipeline.weights_identity

@@ -23,7 +23,7 @@ from torch import Tensor
 # diffusers finds a stored component's class only in modules that are already imported.
 from gendeg_core.generate.codec import PatchCodec  # noqa: F401
 from gendeg_core.generate.detail import detail_sampler, detail_shapes, repaint
-from gendeg_core.generate.drop_layout import draw_layout
+from gendeg_core.generate.experts import EXPERTS, Expert, draw_layout
 from gendeg_core.generate.full_size import base_shape, enlarge, pad_to_multiple, resize, size_of
 from gendeg_core.generate.intensity import IntensityProjection
 from gendeg_core.generate.matching import match_intensity
@@ -60,8 +60,9 @@ class GenDegPipeline(DiffusionPipeline):
         scheduler: any diffusers scheduler that fits the unet's prediction type.
         intensity: `stats_proj` and `cc_projection`.
         structure: structure correction module, or None for a codec that bends nothing.
-        drop_unet: expert denoiser (Balaji et al. 2022) of raindrops, which also sees where drops lie, folded
-            to the size of the latents; None leaves raindrops to `unet`.
+        drop_unet, motion_unet: expert denoisers of raindrops and of motion blur, which also see where drops
+            lie or how all moves, folded to the size of the latents (`gendeg_core.generate.experts`); None
+            leaves the degradation to `unet`.
         guidance_scale, image_guidance_scale, num_inference_steps: defaults of a call; the paper's are 7.5,
             1.5 and 100.
         base_size: short side in pixels that the model works at.
@@ -72,8 +73,8 @@ class GenDegPipeline(DiffusionPipeline):
         detail_strength: how far back towards noise each of these passes starts, 0 to 1.
     """
 
-    model_cpu_offload_seq = "text_encoder->intensity->unet->drop_unet->vae->structure"
-    _optional_components = ["structure", "drop_unet"]  # noqa: RUF012
+    model_cpu_offload_seq = "text_encoder->intensity->unet->drop_unet->motion_unet->vae->structure"
+    _optional_components = ["structure", "drop_unet", "motion_unet"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -85,6 +86,7 @@ class GenDegPipeline(DiffusionPipeline):
         intensity: IntensityProjection,
         structure: StructureCorrection | None = None,
         drop_unet: Any = None,
+        motion_unet: Any = None,
         guidance_scale: float = 7.5,
         image_guidance_scale: float = 1.5,
         num_inference_steps: int = 100,
@@ -104,6 +106,7 @@ class GenDegPipeline(DiffusionPipeline):
             intensity=intensity,
             structure=structure,
             drop_unet=drop_unet,
+            motion_unet=motion_unet,
         )
         self.register_to_config(
             guidance_scale=guidance_scale,
@@ -180,36 +183,33 @@ class GenDegPipeline(DiffusionPipeline):
         with self.stage("decode"):
             return self.vae.decode(latents / self.vae.config.scaling_factor).sample.float().clamp(-1, 1)
 
-    def knows_layout(self, degradation: Degradation) -> bool:
-        """Whether the expert paints this degradation."""
-        return self.drop_unet is not None and degradation is Degradation.RAINDROP
+    def denoiser(self, degradation: Degradation) -> Any:
+        """Who paints this degradation: its expert, or `unet` where there is none."""
+        name = EXPERTS.get(degradation)
+        expert = getattr(self, name) if name is not None else None
+        return self.unet if expert is None else expert
 
-    def layout(
-        self, request: DegradationRequest, base: tuple[int, int], shape: tuple[int, int]
-    ) -> Tensor | None:
-        """Where drops lie at `shape`, folded (3 * fold**2, h, w) and padded; None if that is not drawn.
+    def expert(
+        self, requests: Sequence[DegradationRequest], base: tuple[int, int], shape: tuple[int, int]
+    ) -> Expert | None:
+        """The expert that paints these requests, told of their layouts; None if `unet` does.
 
         Args:
-            base: the picture's base shape, which the same drops are drawn for at every size.
-        """
-        if not self.knows_layout(request.degradation):
-            return None
-        drops = draw_layout(request, *base).at(*shape)
-        height, width = shape
-        padded = F.pad(drops, (0, -width % self.pixel_multiple, 0, -height % self.pixel_multiple))
-        return F.pixel_unshuffle(padded, self.fold).to(self.device, self.unet.dtype)
-
-    def layouts(self, requests: Sequence[DegradationRequest], shape: tuple[int, int]) -> Tensor | None:
-        """`layout` of every request, all of one size, (B, C, h, w).
+            base: the picture's base shape, which the same layouts are drawn for at every size.
+            shape: of the layouts; they are padded to `pixel_multiple` and folded as the latents are.
 
         Raises:
-            ValueError: some are for the expert and some are not.
+            ValueError: they are for several denoisers.
         """
-        drawn = [self.layout(request, shape, shape) for request in requests]
-        told = [drops for drops in drawn if drops is not None]
-        if told and len(told) < len(drawn):
-            raise ValueError("raindrops have a denoiser of their own; sample them in a batch of their own")
-        return torch.stack(told) if told else None
+        unet, *others = {id(unet): unet for r in requests if (unet := self.denoiser(r.degradation))}.values()
+        if others:
+            asked = ", ".join(sorted({request.degradation.value for request in requests}))
+            raise ValueError(f"{asked} have denoisers of their own here; sample each in a batch of its own")
+        if unet is self.unet:
+            return None
+        drawn = torch.stack([draw_layout(request, *base)(*shape) for request in requests])
+        padded = pad_to_multiple(drawn, self.pixel_multiple)
+        return Expert(unet, F.pixel_unshuffle(padded, self.fold).to(self.device, self.unet.dtype))
 
     # ------------------------------------------------------------------ sampling
 
@@ -228,7 +228,7 @@ class GenDegPipeline(DiffusionPipeline):
 
         Args:
             clean: (B, 3, H, W) in [0, 1], sides divisible by `pixel_multiple`.
-            requests: with an expert for raindrops, of raindrops only or of none.
+            requests: all for one denoiser.
             sources: which of the photos each request degrades, where it is not one each.
             shape: height and width without padding; None if there is none.
             guidance: None means the pipeline's defaults.
@@ -241,13 +241,14 @@ class GenDegPipeline(DiffusionPipeline):
         if sources is not None:
             clean_latent = clean_latent[list(sources)]
         branches = self.branches(requests, guidance)
-        layouts = self.layouts(requests, shape or size_of(clean))
+        shape = shape or size_of(clean)
+        expert = self.expert(requests, shape, shape)
         generators = [torch_generator(request.seed) for request in requests]
         latents = torch.stack([torch.randn(clean_latent.shape[1:], generator=g) for g in generators])
         sampler = Sampler(self.scheduler, guidance.steps, self.device)
         latents = sampler.start(latents.to(clean_latent))
         for index, t in enumerate(sampler.timesteps, 1):
-            prediction = self.guided(sampler.scale(latents, t), clean_latent, t, branches, layouts)
+            prediction = self.guided(sampler.scale(latents, t), clean_latent, t, branches, expert)
             step = sampler.step(prediction, t, latents, generators)
             shown = None
             if index == len(sampler.timesteps):
@@ -288,15 +289,14 @@ class GenDegPipeline(DiffusionPipeline):
         clean_latent: Tensor,
         t: Tensor,
         branches: list[tuple[float, Tensor, float]],
-        layouts: Tensor | None = None,
+        expert: Expert | None = None,
     ) -> Tensor:
         """The guided prediction for scaled noisy latents; all branches go through the network at once.
 
         Args:
-            layouts: where drops lie, for the expert; without it the main denoiser answers.
+            expert: answers in place of `unet`.
         """
-        told = [] if layouts is None else [layouts]
-        unet = self.unet if layouts is None else self.drop_unet
+        unet, told = (self.unet, []) if expert is None else (expert.unet, [expert.layouts])
         inputs = torch.cat(
             [torch.cat([scaled, switch * clean_latent, *told], 1) for _, _, switch in branches]
         )
@@ -387,9 +387,9 @@ class GenDegPipeline(DiffusionPipeline):
         shapes = [
             base_shape(*size_of(clean), self.settings.base_size, self.settings.least_size) for clean in cleans
         ]
-        groups: dict[tuple[tuple[int, int], bool], list[int]] = {}
+        groups: dict[tuple[tuple[int, int], int], list[int]] = {}
         for i, shape in enumerate(shapes):
-            groups.setdefault((shape, self.knows_layout(requests[i].degradation)), []).append(i)
+            groups.setdefault((shape, id(self.denoiser(requests[i].degradation))), []).append(i)
         return [(s, m[k : k + size]) for (s, _), m in groups.items() for k in range(0, len(m), size)]
 
     def _detail_units(

@@ -22,7 +22,7 @@ from gendeg_core.scatter.panes import (
     soft_drops,
     trails_and_drops,
 )
-from gendeg_core.simulate.strength import Render, finish
+from gendeg_core.simulate.strength import LaidOut, finish
 
 VIEW_SIZE = 112  # short side of the copy that drops look at: a drop shrinks the scene, so no more is visible
 
@@ -48,22 +48,7 @@ class Optics:
     sharpness: int
 
 
-@dataclass(frozen=True)
-class Glass:
-    """A rendering of drops that knows where they are; called with a strength as any other.
-
-    Args:
-        render: the picture at a strength. pane: its drops.
-    """
-
-    render: Render
-    pane: Pane
-
-    def __call__(self, strength: float) -> Tensor:
-        return self.render(strength)
-
-
-def drops(clean: Tensor, generator: torch.Generator) -> Glass:
+def drops(clean: Tensor, generator: torch.Generator) -> LaidOut:
     """Drops in focus: inverted sharp views, dark rims, highlights (Halimeh & Roser 2009)."""
     arrangement = sharp_drops(clean.shape[-2], clean.shape[-1], generator)
     backlit = chance(generator, 0.2)  # drops before dark trees gather the light of the whole sky
@@ -79,7 +64,7 @@ def drops(clean: Tensor, generator: torch.Generator) -> Glass:
     return _glass(clean, generator, arrangement, optics)
 
 
-def blurred_drops(clean: Tensor, generator: torch.Generator) -> Glass:
+def blurred_drops(clean: Tensor, generator: torch.Generator) -> LaidOut:
     """Drops close to the lens, out of focus: soft patches of smeared light (Qian et al. 2018)."""
     arrangement = soft_drops(clean.shape[-2], clean.shape[-1], generator)
     backlit = chance(generator, 0.2)  # rare: pale blobs all over the photo read as snow
@@ -95,7 +80,7 @@ def blurred_drops(clean: Tensor, generator: torch.Generator) -> Glass:
     return _glass(clean, generator, arrangement, optics)
 
 
-def running(clean: Tensor, generator: torch.Generator) -> Glass:
+def running(clean: Tensor, generator: torch.Generator) -> LaidOut:
     """Water running down: winding trails that end in a heavy drop, among small resting drops."""
     arrangement = trails_and_drops(clean.shape[-2], clean.shape[-1], generator)
     optics = Optics(
@@ -110,7 +95,7 @@ def running(clean: Tensor, generator: torch.Generator) -> Glass:
     return _glass(clean, generator, arrangement, optics)
 
 
-def _glass(clean: Tensor, generator: torch.Generator, arrangement: Arrangement, optics: Optics) -> Glass:
+def _glass(clean: Tensor, generator: torch.Generator, arrangement: Arrangement, optics: Optics) -> LaidOut:
     """Paint the drops; with more strength more of them are on the glass."""
     height, width = clean.shape[-2:]
     pane = pane_of(arrangement, height, width)
@@ -124,7 +109,7 @@ def _glass(clean: Tensor, generator: torch.Generator, arrangement: Arrangement, 
         scene = clean + strength**2 * (film - clean)
         return scene + (shown - scene) * (mask * pane.there(strength))
 
-    return Glass(finish(clean, raw), pane)
+    return LaidOut(finish(clean, raw), pane.layout)
 
 
 def _through_drops(clean: Tensor, pane: Pane, optics: Optics) -> Tensor:

@@ -12,9 +12,8 @@ from torch import Tensor
 from gendeg_core.scatter.draw import integer, uniform
 from gendeg_core.scatter.fields import resize
 from gendeg_core.seeds import sample_seed, torch_generator
-from gendeg_core.simulate.raindrop import Glass
 from gendeg_core.simulate.registry import FAMILIES, family_named
-from gendeg_core.simulate.strength import Render, solve_strength
+from gendeg_core.simulate.strength import LaidOut, Render, solve_strength
 from gendeg_core.statistics import measure
 from gendeg_core.types import Degradation, DegradationRequest
 
@@ -29,7 +28,8 @@ class Simulated:
     """One simulated degradation: the image (3, H, W), the family that made it, and its strength.
 
     Args:
-        layout: of raindrops, where they are (`Pane.layout`, (3, H, W)).
+        layout: of raindrops where they are (`Pane.layout`), of motion blur how all moves
+            (`gendeg_core.scatter.motion`); (3, H, W).
     """
 
     degraded: Tensor
@@ -99,7 +99,7 @@ def random_pair(
         degraded = render(strength)
         if strength < 1:
             break
-    layout = render.pane.layout(strength) if isinstance(render, Glass) else None
+    layout = render.layout(strength) if isinstance(render, LaidOut) else None
     return Simulated(degraded.to(clean.dtype), name, strength, layout)
 
 

@@ -6,12 +6,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 Render = Callable[[float], Tensor]  # strength in [0, 1] -> degraded (3, H, W) in [0, 1]; 0 is the clean image
 Family = Callable[[Tensor, torch.Generator], Render]  # draws every parameter and pattern once
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """A rendering that knows where what it shows lies; called with a strength as any other.
+
+    Args:
+        render: the picture at a strength.
+        layout: what an expert denoiser is told of it at a strength, (3, H, W) in [-1, 1].
+    """
+
+    render: Render
+    layout: Callable[[float], Tensor]
+
+    def __call__(self, strength: float) -> Tensor:
+        return self.render(strength)
 
 
 def finish(clean: Tensor, raw: Render) -> Render:

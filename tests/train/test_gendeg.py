@@ -13,9 +13,10 @@ import pytest
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
+from gendeg_core.generate.experts import EXPERTS
 from gendeg_core.generate.loading import load_pipeline
 from gendeg_core.generate.published_sizes import unet_config
-from gendeg_core.types import DegradationRequest
+from gendeg_core.types import Degradation, DegradationRequest
 from tests.train.conftest import reset_accelerate
 from train import gendeg
 from train.common import gendeg_samples
@@ -50,12 +51,14 @@ def test_it_logs_every_step_and_paints_with_the_weights(finished: gendeg.GenDegC
     assert result.mu_obtained > 0
 
 
-@pytest.fixture(scope="module")
-def expert(finished: gendeg.GenDegConfig, tmp_path_factory: pytest.TempPathFactory) -> gendeg.GenDegConfig:
-    """A finished tiny run of an expert for raindrops."""
+@pytest.fixture(scope="module", params=["raindrop", "motion_blur"])
+def expert(
+    finished: gendeg.GenDegConfig, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> gendeg.GenDegConfig:
+    """A finished tiny run of an expert."""
     config = replace(
         finished, output=tmp_path_factory.mktemp("expert") / "run", base=str(finished.output / "weights"),
-        expert="raindrop", steps=12,
+        expert=request.param, steps=12,
     )  # fmt: skip
     reset_accelerate()
     gendeg.main(config)
@@ -67,14 +70,16 @@ def test_an_expert_leaves_the_rest_of_its_base_as_it_is(expert: gendeg.GenDegCon
         return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.safetensors")}
 
     before, after = files(Path(expert.base)), files(expert.output / "weights")
-    assert set(after) - set(before) == {"drop_unet/diffusion_pytorch_model.safetensors"}
+    name = EXPERTS[Degradation(expert.expert)]
+    assert set(after) - set(before) == {f"{name}/diffusion_pytorch_model.safetensors"}
     assert all(after[name] == content for name, content in before.items())
 
 
 def test_an_expert_learns_to_heed_the_layout(expert: gendeg.GenDegConfig) -> None:
     pipeline, _ = load_pipeline(expert.output / "weights", torch.device("cpu"))
-    weights = pipeline.drop_unet.conv_in.weight
-    assert weights.shape[1] == 3 * pipeline.drop_unet.conv_out.out_channels
+    unet = pipeline.denoiser(Degradation(expert.expert))
+    weights = unet.conv_in.weight
+    assert weights.shape[1] == 3 * unet.conv_out.out_channels
     assert weights[:, 96:].abs().max() > 0  # it starts at zero
 
 

@@ -15,7 +15,7 @@ from gendeg_core.generate.structure import StructureCorrection
 from train import gendeg, structure
 from train.common.data import as_batch, pair_source
 from train.common.errors import UsageError
-from train.common.gendeg_components import told_of_drops
+from train.common.gendeg_components import told_of_layout
 from train.common.options import make_accelerator
 
 
@@ -98,7 +98,7 @@ def test_a_missing_generator_is_refused(config: structure.StructureConfig, tmp_p
 def test_a_generator_with_an_expert_is_refused(config: structure.StructureConfig, tmp_path: Path) -> None:
     assert config.generator is not None
     pipeline, _ = load_pipeline(config.generator, torch.device("cpu"))
-    pipeline.register_modules(drop_unet=told_of_drops(pipeline.unet))
+    pipeline.register_modules(drop_unet=told_of_layout(pipeline.unet))
     pipeline.save_pretrained(tmp_path / "expert", safe_serialization=True)
     with pytest.raises(UsageError, match="give weights without drop_unet"):
         structure.main(replace(config, generator=tmp_path / "expert"))

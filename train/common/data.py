@@ -45,11 +45,11 @@ def pair_source(options: RunOptions, *, balanced: bool = False, smallest: int | 
     return MixedPairs(sources, weights) if len(sources) > 1 else sources[0]
 
 
-def drop_source(options: RunOptions) -> PairSource:
-    """Simulated raindrops, each with its layout."""
+def expert_source(options: RunOptions, degradation: Degradation) -> PairSource:
+    """Simulations of one degradation that experts know, each with its layout."""
     assert options.photos is not None, "an expert is trained on photos"
     photos = list_photos(options.photos, options.captions, border=options.border)
-    return SimulatedPairs(photos, options.size, (Degradation.RAINDROP,), layouts=True)
+    return SimulatedPairs(photos, options.size, (degradation,), layouts=True)
 
 
 def stored_pairs(option: str, name: str = "--pairs") -> tuple[PairReader, float]:

@@ -14,6 +14,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from gendeg_core.generate.codec import PatchCodec
+from gendeg_core.generate.experts import EXPERTS
 from gendeg_core.generate.intensity import IntensityProjection
 from gendeg_core.generate.pipeline import GenDegPipeline
 from gendeg_core.generate.published_sizes import (
@@ -24,6 +25,7 @@ from gendeg_core.generate.published_sizes import (
     vae_config,
 )
 from gendeg_core.generate.unet import ConditionedUNet
+from gendeg_core.types import Degradation
 from train.common.errors import UsageError
 from train.common.photos import list_photos
 from train.common.small_text import caption_tokenizer, small_text_encoder
@@ -48,10 +50,17 @@ class Components:
     intensity: IntensityProjection
     sampling: dict[str, Any]  # the pipeline's defaults
     drop_unet: Any = None
+    motion_unet: Any = None
+
+    def denoiser(self, expert: str = "") -> Any:
+        """The expert for a degradation, or without one the denoiser of all."""
+        return getattr(self, EXPERTS[Degradation(expert)]) if expert else self.unet
 
     def pipeline(self) -> GenDegPipeline:
         parts = (self.vae, self.text_encoder, self.tokenizer, self.unet, self.scheduler, self.intensity)
-        pipeline = GenDegPipeline(*parts, drop_unet=self.drop_unet, **self.sampling)
+        pipeline = GenDegPipeline(
+            *parts, drop_unet=self.drop_unet, motion_unet=self.motion_unet, **self.sampling
+        )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -72,12 +81,13 @@ def small_components(config: GenDegConfig) -> Components:
                 f"no GenDeg weights in {config.base!r} to start from; give a weights folder as --base"
             )
         stored = GenDegPipeline.from_pretrained(Path(config.base), dtype=torch.float32)
-        expert = stored.drop_unet
-        if config.expert and expert is None:
-            expert = told_of_drops(stored.unet)
+        experts = {name: getattr(stored, name) for name in EXPERTS.values()}
+        wanted = EXPERTS[Degradation(config.expert)] if config.expert else None
+        if wanted is not None and experts[wanted] is None:
+            experts[wanted] = told_of_layout(stored.unet)
         return Components(
             stored.vae, stored.text_encoder, stored.tokenizer, stored.unet, stored.scheduler,
-            stored.intensity, sampling, expert,
+            stored.intensity, sampling, **experts,
         )  # fmt: skip
     tokenizer = caption_tokenizer(training_captions(config))
     intensity = IntensityProjection(text_dim=config.context_width, interpolate=True)
@@ -97,8 +107,8 @@ def small_components(config: GenDegConfig) -> Components:
     return Components(codec, text_encoder, tokenizer, unet, scheduler, intensity, sampling)
 
 
-def told_of_drops(unet: Any) -> Any:
-    """A copy of the denoiser that also sees a folded layout of drops, at first without heeding it."""
+def told_of_layout(unet: Any) -> Any:
+    """A copy of the denoiser that also sees a folded layout, at first without heeding it."""
     width = unet.config.out_channels
     expert: Any = ConditionedUNet.from_config(unet.config, in_channels=3 * width)
     state = unet.state_dict()

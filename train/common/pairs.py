@@ -59,7 +59,7 @@ class SimulatedPairs(PairSource):
         uniform: share of pairs whose mu is uniform over the published range instead, so that the sparse
             ends of the histogram are seen too.
         families: simulator families to keep to, by degradation; all of those not named.
-        layouts: raindrops come with their layout.
+        layouts: what has a layout, raindrops and motion blur, comes with it.
     """
 
     photos: Sequence[PhotoRecord]
@@ -186,7 +186,7 @@ class NumberedPairs(Dataset[Any]):
 
 
 def layout_bytes(layout: Tensor) -> Tensor:
-    """A layout of drops (..., 3, H, W) in [-1, 1] as bytes; 128 stands for 0."""
+    """A layout (..., 3, H, W) in [-1, 1] as bytes; 128 stands for 0."""
     return (128 + (127 * layout).round()).byte()
 
 
@@ -196,7 +196,10 @@ def layout_of(stored: Tensor) -> Tensor:
 
 
 def mirrored_layout(stored: Tensor) -> Tensor:
-    """The stored layout of the mirrored picture: the position to the right changes its sign."""
+    """The stored layout of the mirrored picture.
+
+    The second map changes its sign: the place in a drop to the right, the sine of twice the angle of motion.
+    """
     turned = stored.flip(-1)
     return torch.stack([turned[..., 0, :, :], 0 - turned[..., 1, :, :], turned[..., 2, :, :]], -3)
 

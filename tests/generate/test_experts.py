@@ -1,0 +1,141 @@
+"""Experts: which denoiser paints what, and the layouts they are told."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from gendeg_core.generate.drop_layout import usual_water
+from gendeg_core.generate.experts import EXPERTS, draw_layout
+from gendeg_core.generate.loading import load_pipeline
+from gendeg_core.generate.pipeline import GenDegPipeline
+from gendeg_core.types import Degradation, DegradationRequest
+from tests.generate.test_pipeline import photo, request
+from tests.generate.tiny import shipped_kind, stir
+from train.common.gendeg_components import told_of_layout
+
+RAINDROP, MOTION_BLUR = Degradation.RAINDROP, Degradation.MOTION_BLUR
+KNOWN = pytest.mark.parametrize("degradation", list(EXPERTS))
+
+
+def with_experts(*degradations: Degradation, **options) -> GenDegPipeline:
+    pipeline = shipped_kind(**options)
+    for degradation in degradations or EXPERTS:
+        expert = told_of_layout(pipeline.unet)
+        with torch.no_grad():
+            stir(expert, 0.05)
+        pipeline.register_modules(**{EXPERTS[degradation]: expert})
+    return pipeline
+
+
+@KNOWN
+def test_a_new_expert_paints_what_the_denoiser_does_until_it_is_trained(degradation):
+    pipeline = shipped_kind()
+    before = pipeline([photo(48, 64)], [request(degradation)])[0].degraded
+    pipeline.register_modules(**{EXPERTS[degradation]: told_of_layout(pipeline.unet)})
+    after = pipeline([photo(48, 64)], [request(degradation)])[0].degraded
+    assert (after - before).abs().max() < 1 / 255  # sums are taken in another order
+
+
+@KNOWN
+def test_only_its_degradation_goes_to_an_expert(degradation):
+    plain, expert = shipped_kind(), with_experts(degradation)
+    for asked in Degradation:
+        order = ([photo(48, 64)], [request(asked, seed=5)])
+        same = torch.equal(plain(*order)[0].degraded, expert(*order)[0].degraded)
+        assert same == (asked is not degradation), asked
+
+
+def test_all_six_at_once_are_each_as_alone():
+    pipeline = with_experts()
+    asked = [request(degradation, seed=3) for degradation in Degradation]
+    together = pipeline([photo(40, 56)] * 6, asked, max_batch=4)
+    for result, one in zip(together, asked, strict=True):
+        alone = pipeline([photo(40, 56)], [one])[0].degraded
+        assert result.request is one
+        assert (result.degraded - alone).abs().max() < 1 / 255
+
+
+@KNOWN
+def test_an_expert_is_told_the_layout_continued_beyond_the_border(monkeypatch, degradation):
+    pipeline = with_experts(degradation)
+    seen = []
+    unet = pipeline.denoiser(degradation)
+    forward = unet.forward
+    monkeypatch.setattr(unet, "forward", lambda x, *a, **k: seen.append(x) or forward(x, *a, **k))
+    pipeline([photo(41, 61)], [request(degradation)])
+    layout = torch.nn.functional.pixel_shuffle(seen[0][:, 96:], 4)[0]
+    assert layout.shape == (3, 48, 64)
+    assert torch.equal(layout[:, :41, :61], draw_layout(request(degradation), 41, 61)(41, 61))
+    assert (layout[:, 41:] == layout[:, 40:41]).all()
+    assert (layout[:, :, 61:] == layout[:, :, 60:61]).all()
+
+
+@KNOWN
+def test_detail_passes_see_the_same_layout(monkeypatch, degradation):
+    pipeline = with_experts(detail_size=192, match_intensity=False)
+    shapes = []
+    real = GenDegPipeline.expert
+
+    def watched(self, requests, base, shape):
+        shapes.append((base, shape))
+        return real(self, requests, base, shape)
+
+    monkeypatch.setattr(GenDegPipeline, "expert", watched)
+    pipeline([photo(192, 240)], [request(degradation)])
+    assert shapes == [((48, 60), (48, 60)), ((48, 60), (96, 120)), ((48, 60), (192, 240))]
+
+
+@pytest.mark.parametrize("other", [Degradation.HAZE, MOTION_BLUR])
+def test_mixed_latents_are_refused_with_a_sentence(other):
+    pipeline = with_experts()
+    clean = torch.stack([photo(48, 48)] * 2)
+    with pytest.raises(ValueError, match=f"{other.value}, raindrop have denoisers of their own"):
+        list(pipeline.sample(clean, [request(RAINDROP), request(other)]))
+
+
+def test_experts_are_stored_and_read(tmp_path):
+    pipeline = with_experts()
+    pipeline.save_pretrained(tmp_path, safe_serialization=True)
+    again, _ = load_pipeline(tmp_path, torch.device("cpu"))
+    for degradation in EXPERTS:
+        asked = ([photo(48, 64)], [request(degradation)])
+        assert (pipeline(*asked)[0].degraded - again(*asked)[0].degraded).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(("mu", "sigma"), [(0.01, 0.04), (0.05, 0.1), (0.12, 0.12)])
+def test_a_layout_has_about_the_usual_share_of_water(mu, sigma):
+    wanted = usual_water(mu, sigma)
+    for seed in range(5):
+        layout = draw_layout(DegradationRequest(RAINDROP, mu, sigma, seed, ""), 256, 320)(256, 320)
+        got = layout[0].mean().item()
+        assert abs(math.log(got / wanted)) < 0.35
+
+
+def test_more_intensity_means_more_water_and_seeds_differ():
+    shares = [usual_water(mu, 0.1) for mu in (0.0, 0.01, 0.1, 0.3, 0.7)]
+    assert shares == sorted(shares)
+    assert shares[-1] <= 0.9
+
+
+@KNOWN
+def test_a_layout_hangs_on_the_seed(degradation):
+    first, again, other = (
+        draw_layout(DegradationRequest(degradation, 0.05, 0.1, seed, ""), 64, 64)(64, 64)
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@KNOWN
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 300), (300, 2), (17, 1000)])
+def test_any_shape_has_a_layout(degradation, height, width):
+    for seed in range(8):
+        asked = DegradationRequest(degradation, 0.05, 0.1, seed, "")
+        layout = draw_layout(asked, height, width)(height, width)
+        assert layout.shape == (3, height, width)
+        assert layout.isfinite().all()
+        assert layout.abs().max() < 1 + 1e-5
