@@ -17,6 +17,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 
+from gendeg_core.generate.line_blur import line_blurs
+
 MIN_TIME = 1e-3  # below this noise level the velocity of an exact signal would blow up
 
 
@@ -86,6 +88,8 @@ class ConditionedUNet(ModelMixin, ConfigMixin):
         cross_attention_dim: width of the context.
         context_tokens: length of the context.
         condition_dim: width of the vector that modulates every block.
+        mixed_line_blurs: how many blurs along the lines that a layout of motion tells may be mixed into the
+            answer; the latents have to be folded pixels then (`PatchCodec`).
     """
 
     @register_to_config
@@ -98,6 +102,7 @@ class ConditionedUNet(ModelMixin, ConfigMixin):
         cross_attention_dim: int = 64,
         context_tokens: int = 77,
         condition_dim: int = 256,
+        mixed_line_blurs: int = 0,
     ) -> None:
         super().__init__()
         widths, depths, dim = list(block_out_channels), list(layers_per_block), condition_dim
@@ -116,6 +121,11 @@ class ConditionedUNet(ModelMixin, ConfigMixin):
         self.conv_out = nn.Conv2d(widths[0], out_channels, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)  # pyright: ignore[reportArgumentType]
+        self.line_mixture = None
+        if mixed_line_blurs:
+            self.line_mixture = nn.Conv2d(widths[0], mixed_line_blurs, 3, padding=1)
+            nn.init.zeros_(self.line_mixture.weight)
+            nn.init.zeros_(self.line_mixture.bias)  # pyright: ignore[reportArgumentType]
 
     def signal(self, sample: Tensor, time: Tensor, context: Tensor) -> Tensor:
         """The predicted degraded latent: a correction of the clean one.
@@ -140,7 +150,24 @@ class ConditionedUNet(ModelMixin, ConfigMixin):
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
                 x = block(x, condition)
         width = self.conv_out.out_channels
-        return sample[:, width : 2 * width] + self.conv_out(x)
+        clean = sample[:, width : 2 * width]
+        if self.line_mixture is None:
+            return clean + self.conv_out(x)
+        return clean + self.conv_out(x) + self.blurred(clean, sample[:, 2 * width :], self.line_mixture(x))
+
+    def blurred(self, clean: Tensor, layout: Tensor, shares: Tensor) -> Tensor:
+        """What blurs along the told lines, each by its share, change in the clean latent.
+
+        Args:
+            clean, layout: (B, 3 * fold**2, h, w), folded pixels.
+            shares: (B, mixed_line_blurs, h, w).
+        """
+        fold = math.isqrt(clean.shape[1] // 3)
+        # Half precision is too coarse for positions.
+        photo, told = (F.pixel_shuffle(part.float(), fold) for part in (clean, layout))
+        blurs = line_blurs(photo, told, shares.shape[1]).flatten(0, 1)
+        changes = F.pixel_unshuffle(blurs, fold).unflatten(0, shares.shape[:2]) - clean[:, None]
+        return (changes.to(shares) * shares[:, :, None]).sum(1)
 
     def forward(
         self,

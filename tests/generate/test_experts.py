@@ -14,7 +14,7 @@ from gendeg_core.generate.pipeline import GenDegPipeline
 from gendeg_core.types import Degradation, DegradationRequest
 from tests.generate.test_pipeline import photo, request
 from tests.generate.tiny import shipped_kind, stir
-from train.common.gendeg_components import told_of_layout
+from train.common.gendeg_components import new_expert
 
 RAINDROP, MOTION_BLUR = Degradation.RAINDROP, Degradation.MOTION_BLUR
 KNOWN = pytest.mark.parametrize("degradation", list(EXPERTS))
@@ -23,7 +23,7 @@ KNOWN = pytest.mark.parametrize("degradation", list(EXPERTS))
 def with_experts(*degradations: Degradation, **options) -> GenDegPipeline:
     pipeline = shipped_kind(**options)
     for degradation in degradations or EXPERTS:
-        expert = told_of_layout(pipeline.unet)
+        expert = new_expert(degradation, pipeline.unet)
         with torch.no_grad():
             stir(expert, 0.05)
         pipeline.register_modules(**{EXPERTS[degradation]: expert})
@@ -34,7 +34,7 @@ def with_experts(*degradations: Degradation, **options) -> GenDegPipeline:
 def test_a_new_expert_paints_what_the_denoiser_does_until_it_is_trained(degradation):
     pipeline = shipped_kind()
     before = pipeline([photo(48, 64)], [request(degradation)])[0].degraded
-    pipeline.register_modules(**{EXPERTS[degradation]: told_of_layout(pipeline.unet)})
+    pipeline.register_modules(**{EXPERTS[degradation]: new_expert(degradation, pipeline.unet)})
     after = pipeline([photo(48, 64)], [request(degradation)])[0].degraded
     assert (after - before).abs().max() < 1 / 255  # sums are taken in another order
 

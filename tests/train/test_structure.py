@@ -12,10 +12,11 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from gendeg_core.generate.loading import load_pipeline
 from gendeg_core.generate.structure import StructureCorrection
+from gendeg_core.types import Degradation
 from train import gendeg, structure
 from train.common.data import as_batch, pair_source
 from train.common.errors import UsageError
-from train.common.gendeg_components import told_of_layout
+from train.common.gendeg_components import new_expert
 from train.common.options import make_accelerator
 
 
@@ -98,7 +99,7 @@ def test_a_missing_generator_is_refused(config: structure.StructureConfig, tmp_p
 def test_a_generator_with_an_expert_is_refused(config: structure.StructureConfig, tmp_path: Path) -> None:
     assert config.generator is not None
     pipeline, _ = load_pipeline(config.generator, torch.device("cpu"))
-    pipeline.register_modules(drop_unet=told_of_layout(pipeline.unet))
+    pipeline.register_modules(drop_unet=new_expert(Degradation.RAINDROP, pipeline.unet))
     pipeline.save_pretrained(tmp_path / "expert", safe_serialization=True)
     with pytest.raises(UsageError, match="give weights without drop_unet"):
         structure.main(replace(config, generator=tmp_path / "expert"))

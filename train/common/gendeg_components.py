@@ -38,6 +38,7 @@ WIDTH_MULTIPLE, TEXT_WIDTH_MULTIPLE = 32, 96
 
 
 PATCH = 4  # pixels of the lossless codec
+LINE_BLURS = 6  # of an expert for motion blur; the last is 64 pixels long
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def small_components(config: GenDegConfig) -> Components:
         experts = {name: getattr(stored, name) for name in EXPERTS.values()}
         wanted = EXPERTS[Degradation(config.expert)] if config.expert else None
         if wanted is not None and experts[wanted] is None:
-            experts[wanted] = told_of_layout(stored.unet)
+            experts[wanted] = new_expert(Degradation(config.expert), stored.unet)
         return Components(
             stored.vae, stored.text_encoder, stored.tokenizer, stored.unet, stored.scheduler,
             stored.intensity, sampling, **experts,
@@ -107,11 +108,15 @@ def small_components(config: GenDegConfig) -> Components:
     return Components(codec, text_encoder, tokenizer, unet, scheduler, intensity, sampling)
 
 
-def told_of_layout(unet: Any) -> Any:
-    """A copy of the denoiser that also sees a folded layout, at first without heeding it."""
+def new_expert(degradation: Degradation, unet: Any) -> Any:
+    """A copy of the denoiser that also sees a folded layout, at first without heeding it.
+
+    Of motion blur, it may mix blurs along the lines of motion into its answer.
+    """
     width = unet.config.out_channels
-    expert: Any = ConditionedUNet.from_config(unet.config, in_channels=3 * width)
-    state = unet.state_dict()
+    blurs = LINE_BLURS if degradation is Degradation.MOTION_BLUR else 0
+    expert: Any = ConditionedUNet.from_config(unet.config, in_channels=3 * width, mixed_line_blurs=blurs)
+    state = expert.state_dict() | unet.state_dict()
     known = state["conv_in.weight"]
     state["conv_in.weight"] = torch.cat([known, torch.zeros_like(known[:, :width])], 1)
     expert.load_state_dict(state)
