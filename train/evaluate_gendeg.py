@@ -17,6 +17,7 @@ import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class EvaluationConfig:
     border: int = 10
     steps: int | None = None
     seed: int = 0
-    only: tuple[Degradation, ...] = tuple(Degradation)
+    only: Annotated[tuple[Degradation, ...], tyro.conf.EnumChoicesFromValues] = tuple(Degradation)
 
 
 def read_photo(path: Path, size: int, border: int = 0) -> Tensor:

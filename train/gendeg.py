@@ -53,7 +53,8 @@ class GenDegConfig(RunOptions):
 
     Args:
         expert: train a denoiser for this degradation alone, on layouts and on simulated pairs, starting from
-            the denoiser of `base` (or its expert); all else of `base` stays as it is.
+            the denoiser of `base` (or its expert); all else of `base` stays as it is. Without it experts of
+            `base` are left out.
         base: for `size_of_model` paper: Stable Diffusion 1.5 as a local folder or hub name; empty for random
             weights. For small: a folder of weights to start from, or empty.
         width_divisor: divides all widths of the paper's networks, to try the recipe on a small machine.
@@ -116,7 +117,7 @@ class GenDegConfig(RunOptions):
         if self.expert and (self.pairs or self.photos is None or self.text_start or self.emphasis):
             raise UsageError(
                 f"an expert for {self.expert} learns from simulated {self.expert} pairs; give --photos, and "
-                "neither --pairs nor --emphasis nor --text-start"
+                "neither --pairs nor --emphasis; --text-start must be 0"
             )
         if self.size_of_model == "small" and self.gradient_checkpointing:
             raise UsageError("the small denoiser needs no gradient checkpointing; leave it out")

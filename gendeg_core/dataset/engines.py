@@ -50,7 +50,7 @@ class PhotoEngine(Protocol):
 
 
 class GenDegPhotos:
-    """The diffusion model: one encoding of the photo, one of each prompt, all requests in one batch."""
+    """The diffusion model: one encoding of each prompt, all requests for one denoiser in one batch."""
 
     def __init__(self, pipeline: GenDegPipeline, sampling: Sampling) -> None:
         from gendeg_core.generate.text_memory import TextMemory

@@ -39,7 +39,7 @@ def detail_shapes(
 def detail_sampler(pipeline: GenDegPipeline, steps: int) -> Sampler:
     """The sampler of one detail pass: the last few of `steps` steps."""
     last = max(round(steps * pipeline.settings.detail_strength), 1)
-    return Sampler(pipeline.scheduler, steps, pipeline.device, last=last)
+    return Sampler(pipeline.scheduler, steps, pipeline._execution_device, last=last)
 
 
 @torch.no_grad()
@@ -60,7 +60,8 @@ def paint_detail(
     """
     height, width = photo.shape[-2:]
     clean, start = (
-        pad_to_multiple(x, pipeline.pixel_multiple)[None].to(pipeline.device) for x in (photo, painted)
+        pad_to_multiple(x, pipeline.pixel_multiple)[None].to(pipeline._execution_device)
+        for x in (photo, painted)
     )
     clean_latent = encode_in_tiles(pipeline, clean)
     signal = encode_in_tiles(pipeline, start) * pipeline.vae.config.scaling_factor

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gendeg_core.scatter.panes import ARRANGEMENTS, Arrangement, pane_of
+from gendeg_core.scatter.panes import ARRANGEMENTS, Arrangement, Pane, pane_of
+from gendeg_core.scatter.particles import in_short_sides
 from gendeg_core.seeds import sample_seed, torch_generator
 from gendeg_core.types import DegradationRequest
 
 SEARCH_SIZE = 128  # short side at which the share of water is measured
-CANDIDATES = 6
+CANDIDATES = 12
 _HALVINGS = 8
+_CORRECTIONS = 2
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,19 @@ class DropLayout:
 
     Args:
         strength: how many, 0 (none) to 1 (all), as in the simulators.
+        sides: height and width of the pane in short sides.
     """
 
     arrangement: Arrangement
     strength: float
+    sides: tuple[float, float]
 
     def at(self, height: int, width: int) -> Tensor:
         """The layout at a size in pixels, (3, height, width), see `Pane.layout`."""
         there = self.arrangement.limited_to(self.strength)  # a drop still to come hides none
-        return pane_of(there, height, width).layout(self.strength)
+        # The base image of a very long photo is squeezed, and drops have to stay at its places.
+        wide = (now / drawn for now, drawn in zip(in_short_sides(height, width), self.sides, strict=True))
+        return pane_of(there.spread(*wide), height, width).layout(self.strength)
 
 
 def usual_water(mu: float, sigma: float) -> float:
@@ -58,14 +64,27 @@ def draw_drops(request: DegradationRequest, height: int, width: int) -> DropLayo
         name = names[(sample_seed(request.seed, "arrangement") + number) % len(names)]
         arrangement = ARRANGEMENTS[name](small_height, small_width, generator)
         pane = pane_of(arrangement, small_height, small_width)
-        low, high = 0.0, 1.0
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if pane.water(middle) < wanted else (low, middle)
-        error = abs(math.log((pane.water(high) + 1e-3) / (wanted + 1e-3)))
+        reached = pane.water(_strength_for(pane, wanted))
+        error = abs(math.log((reached + 1e-3) / (wanted + 1e-3)))
         if error < least:
-            best, least = DropLayout(arrangement, high), error
+            best, least = (arrangement, pane), error
         if error < 0.05:
             break
     assert best is not None, "the first candidate is always taken"
-    return best
+    arrangement, pane = best
+    sides = in_short_sides(small_height, small_width)
+    aim, layout = wanted, DropLayout(arrangement, 1.0, sides)
+    for _ in range(_CORRECTIONS):  # on the pane of all drops those still to come hide others
+        layout = DropLayout(arrangement, _strength_for(pane, aim), sides)
+        water = layout.at(small_height, small_width)[0].mean().item()
+        aim *= (wanted + 1e-3) / (water + 1e-3)
+    return layout
+
+
+def _strength_for(pane: Pane, water: float) -> float:
+    """The strength at which this share of the pane is under water."""
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if pane.water(middle) < water else (low, middle)
+    return high

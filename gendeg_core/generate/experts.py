@@ -41,12 +41,19 @@ class Expert:
         return Expert(self.unet, self.layouts[(..., *window)])
 
 
+_DRAWERS: dict[Degradation, Callable[[DegradationRequest, int, int], Layout]] = {
+    Degradation.RAINDROP: lambda request, height, width: draw_drops(request, height, width).at,
+    Degradation.MOTION_BLUR: lambda request, *_: draw_motion(request).layout,
+}
+
+
 def draw_layout(request: DegradationRequest, height: int, width: int) -> Layout:
     """The layout of a degradation that experts know; it depends on the request and the shape alone.
 
     Args:
         height, width: of the picture, for its ratio.
+
+    Raises:
+        KeyError: experts do not know this degradation.
     """
-    if request.degradation is Degradation.RAINDROP:
-        return draw_drops(request, height, width).at
-    return draw_motion(request).layout
+    return _DRAWERS[request.degradation](request, height, width)

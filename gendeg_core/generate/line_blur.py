@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-@torch.compiler.disable  # on a CPU its gathers take three times as long compiled
+@torch.compiler.disable()  # on a CPU its gathers take three times as long compiled
 def line_blurs(photo: Tensor, layout: Tensor, count: int) -> Tensor:
     """Averages of the photo along the line through each place, each about twice as long as the one before.
 

@@ -38,9 +38,13 @@ class Limits:
 # Marks get more or less even one by one. A veil or the dark gets uneven as light is: over wide areas.
 _MARKS = Limits(contrast=(-0.7, 0.7), window=0.02)
 _VEIL = Limits(contrast=(-0.7, 1.2), window=0.12)
+# A blur that is made stronger where it is strong already turns edges inside out.
+_BLUR = Limits(contrast=(-0.7, 0.15), window=0.02)
 
 
 def limits(degradation: Degradation) -> Limits:
+    if degradation is Degradation.MOTION_BLUR:
+        return _BLUR
     return _VEIL if degradation.is_global else _MARKS
 
 

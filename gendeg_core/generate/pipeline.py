@@ -162,7 +162,7 @@ class GenDegPipeline(DiffusionPipeline):
             truncation=True,
             return_tensors="pt",
         )
-        return self.text_encoder(tokens.input_ids.to(self.device))[0]
+        return self.text_encoder(tokens.input_ids.to(self._execution_device))[0]
 
     def context(self, requests: Sequence[DegradationRequest]) -> Tensor:
         """Context (B, 77, D) of text, mu and sigma."""
@@ -201,15 +201,16 @@ class GenDegPipeline(DiffusionPipeline):
         Raises:
             ValueError: they are for several denoisers.
         """
-        unet, *others = {id(unet): unet for r in requests if (unet := self.denoiser(r.degradation))}.values()
-        if others:
+        denoisers = [self.denoiser(request.degradation) for request in requests]
+        unet = denoisers[0]
+        if any(other is not unet for other in denoisers):
             asked = ", ".join(sorted({request.degradation.value for request in requests}))
             raise ValueError(f"{asked} have denoisers of their own here; sample each in a batch of its own")
         if unet is self.unet:
             return None
         drawn = torch.stack([draw_layout(request, *base)(*shape) for request in requests])
         padded = pad_to_multiple(drawn, self.pixel_multiple)
-        return Expert(unet, F.pixel_unshuffle(padded, self.fold).to(self.device, self.unet.dtype))
+        return Expert(unet, F.pixel_unshuffle(padded, self.fold).to(self._execution_device, self.unet.dtype))
 
     # ------------------------------------------------------------------ sampling
 
@@ -237,7 +238,7 @@ class GenDegPipeline(DiffusionPipeline):
             (B, 3, H, W) in [-1, 1].
         """
         guidance = guidance or self.guidance()
-        clean_latent = self.encode_image(clean.to(self.device))
+        clean_latent = self.encode_image(clean.to(self._execution_device))
         if sources is not None:
             clean_latent = clean_latent[list(sources)]
         branches = self.branches(requests, guidance)
@@ -245,7 +246,7 @@ class GenDegPipeline(DiffusionPipeline):
         expert = self.expert(requests, shape, shape)
         generators = [torch_generator(request.seed) for request in requests]
         latents = torch.stack([torch.randn(clean_latent.shape[1:], generator=g) for g in generators])
-        sampler = Sampler(self.scheduler, guidance.steps, self.device)
+        sampler = Sampler(self.scheduler, guidance.steps, self._execution_device)
         latents = sampler.start(latents.to(clean_latent))
         for index, t in enumerate(sampler.timesteps, 1):
             prediction = self.guided(sampler.scale(latents, t), clean_latent, t, branches, expert)
@@ -321,10 +322,11 @@ class GenDegPipeline(DiffusionPipeline):
     ) -> Iterator[Progress | list[DegradationResult]]:
         """Degrade photos of any sizes; yields `Progress` as it goes and the list of results last.
 
-        Photos of one base shape are painted together. Close the iterator to cancel between steps.
+        Photos of one shape that one denoiser paints go together. Close the iterator to cancel between steps.
 
         Args:
-            cleans: photos, each (3, H, W) in [0, 1]; the same tensor given several times is encoded once.
+            cleans: photos, each (3, H, W) in [0, 1]; the same tensor given several times is encoded
+                once for each denoiser.
             requests: one for each photo.
             num_inference_steps, guidance_scale, image_guidance_scale: None means the pipeline's own default.
             max_batch: photos in one pass, a bound on memory; it never changes a picture.
@@ -337,7 +339,7 @@ class GenDegPipeline(DiffusionPipeline):
         guidance = self.guidance(num_inference_steps, guidance_scale, image_guidance_scale)
         batches = self._batches(cleans, requests, max_batch)
         # A scheduler of second order calls the network more often than it has steps.
-        calls = len(Sampler(self.scheduler, guidance.steps, self.device).timesteps)
+        calls = len(Sampler(self.scheduler, guidance.steps, self._execution_device).timesteps)
         total = len(batches) * calls + len(cleans)
         for shape, members in batches:
             total += sum(self._detail_units(cleans[i], shape, requests[i], guidance) for i in members)
@@ -440,7 +442,7 @@ class GenDegPipeline(DiffusionPipeline):
 
     def _round_trip(self, padded: Tensor) -> Tensor:
         """What the codec makes of a photo (3, h, w), on the CPU."""
-        latent = self.encode_image(padded[None].to(self.device)) * self.vae.config.scaling_factor
+        latent = self.encode_image(padded[None].to(self._execution_device)) * self.vae.config.scaling_factor
         return ((self.decode(latent)[0] + 1) / 2).cpu()
 
 

@@ -24,9 +24,11 @@ SHORTEST, LONGEST = 0.03, 0.3  # length of a path at strength 1, in short sides
 
 
 class Motion(Protocol):
-    """Anything that knows its layout at any size."""
+    """Anything that knows its layout at any size in pixels."""
 
-    def layout(self, height: int, width: int) -> Tensor: ...
+    def layout(self, height: int, width: int) -> Tensor:
+        """(3, height, width) in [-1, 1]: share of the motion, sine and cosine of twice the angle."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ def passing_path(generator: torch.Generator) -> Path:
 
 
 def region(generator: torch.Generator) -> Region:
+    """Where something moves, anywhere but at the border."""
     return Region(
         centre_y=uniform(generator, 0.2, 0.8),
         size_y=log_uniform(generator, 0.15, 0.6),
@@ -148,10 +151,12 @@ def region(generator: torch.Generator) -> Region:
 
 
 def passage(generator: torch.Generator) -> Passage:
+    """Something that moves through a scene standing still."""
     return Passage(passing_path(generator), region(generator))
 
 
 def turn(generator: torch.Generator) -> Turn:
+    """A turn, a zoom, or both, about any point of the picture."""
     y, x = uniform(generator, 0, 1), uniform(generator, 0, 1)
     extent = log_uniform(generator, 0.05, 0.4)
     mixture = uniform(generator, 0, 2 * math.pi)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -32,6 +32,11 @@ class Arrangement:
 
     discs: Discs
     upright: Tensor
+
+    def spread(self, tall: float, wide: float) -> Arrangement:
+        """With the places this much further down and to the right, the discs as large as before."""
+        discs = replace(self.discs, y=self.discs.y * tall, x=self.discs.x * wide)
+        return Arrangement(discs, self.upright)
 
     def limited_to(self, strength: float) -> Arrangement:
         """Without the discs that have not begun to appear at `strength`."""

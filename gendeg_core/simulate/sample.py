@@ -28,8 +28,8 @@ class Simulated:
     """One simulated degradation: the image (3, H, W), the family that made it, and its strength.
 
     Args:
-        layout: of raindrops where they are (`Pane.layout`), of motion blur how all moves
-            (`gendeg_core.scatter.motion`); (3, H, W).
+        layout: where `random_pair` was asked for it, of raindrops where they are (`Pane.layout`), of motion
+            blur how all moves (`gendeg_core.scatter.motion`); (3, H, W) in [-1, 1].
     """
 
     degraded: Tensor
@@ -76,6 +76,7 @@ def random_pair(
     *,
     mu: float | None = None,
     families: Sequence[str] | None = None,
+    layouts: bool = False,
 ) -> Simulated:
     """One random degradation of a training crop, fast: few renders, no search over candidates.
 
@@ -83,6 +84,7 @@ def random_pair(
         clean: (3, S, S) in [0, 1].
         mu: solve for this mean change (to about 0.003); None draws the strength at random.
         families: draw among these; None means all of the degradation.
+        layouts: return the layout too, where the degradation has one.
     """
     _check(clean)
     names = list(families) if families is not None else list(FAMILIES[degradation])
@@ -99,7 +101,7 @@ def random_pair(
         degraded = render(strength)
         if strength < 1:
             break
-    layout = render.layout(strength) if isinstance(render, LaidOut) else None
+    layout = render.layout(strength) if layouts and isinstance(render, LaidOut) else None
     return Simulated(degraded.to(clean.dtype), name, strength, layout)
 
 

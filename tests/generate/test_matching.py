@@ -56,6 +56,17 @@ def test_a_veil_gets_uneven_over_wide_areas_and_marks_one_by_one() -> None:
     assert ratio[Degradation.SNOW] < 0.9 / 1.5
 
 
+def test_a_blur_is_hardly_made_stronger_where_it_is_strong() -> None:
+    clean = torch.full((3, 256, 256), 0.3)
+    steps = {}
+    for degradation in (Degradation.MOTION_BLUR, Degradation.SNOW):
+        request = DegradationRequest(degradation, 0.1, 0.12, 0)
+        change = (match_intensity(clean, clean + veils(), request) - clean).mean((0, 1))
+        steps[degradation] = float(change[200] / change[128])
+    assert steps[Degradation.SNOW] > 3
+    assert 2 < steps[Degradation.MOTION_BLUR] < 2.5  # painted: 2
+
+
 def test_an_untouched_photo_is_left_alone() -> None:
     clean = texture(32, 32)
     request = DegradationRequest(Degradation.RAIN, 0.3, 0.1, 0)

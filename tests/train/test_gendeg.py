@@ -22,7 +22,7 @@ from train import gendeg
 from train.common import gendeg_samples
 from train.common.data import as_batch
 from train.common.errors import UsageError
-from train.common.gendeg_components import paper_components, reduced_sizes, widen_input
+from train.common.gendeg_components import paper_components, reduced_sizes, small_components, widen_input
 
 
 def losses(run: Path) -> dict[int, float]:
@@ -73,6 +73,27 @@ def test_an_expert_leaves_the_rest_of_its_base_as_it_is(expert: gendeg.GenDegCon
     name = EXPERTS[Degradation(expert.expert)]
     assert set(after) - set(before) == {f"{name}/diffusion_pytorch_model.safetensors"}
     assert all(after[name] == content for name, content in before.items())
+
+
+def test_an_expert_keeps_the_settings_of_its_base(expert: gendeg.GenDegConfig, tmp_path: Path) -> None:
+    pipeline, _ = load_pipeline(Path(expert.base), torch.device("cpu"))
+    pipeline.register_to_config(detail_size=2048, num_inference_steps=6, guidance_scale=2.0)
+    pipeline.save_pretrained(tmp_path, safe_serialization=True)
+    kept = small_components(replace(expert, base=str(tmp_path))).pipeline().config
+    names = ("detail_size", "num_inference_steps", "guidance_scale", "base_size", "match_intensity")
+    assert [kept[name] for name in names] == [pipeline.config[name] for name in names]
+
+
+def test_training_on_leaves_experts_out_that_would_no_longer_fit(
+    finished: gendeg.GenDegConfig, expert: gendeg.GenDegConfig, tmp_path: Path
+) -> None:
+    reset_accelerate()
+    config = replace(
+        finished, base=str(expert.output / "weights"), output=tmp_path / "run", steps=2, sample_every=2
+    )
+    gendeg.main(config)
+    pipeline, _ = load_pipeline(config.output / "weights", torch.device("cpu"))
+    assert [getattr(pipeline, name) for name in EXPERTS.values()] == [None, None]
 
 
 def test_an_expert_learns_to_heed_the_layout(expert: gendeg.GenDegConfig) -> None:

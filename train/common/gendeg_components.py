@@ -50,6 +50,7 @@ class Components:
     scheduler: Any  # for sampling
     intensity: IntensityProjection
     sampling: dict[str, Any]  # the pipeline's defaults
+    structure: Any = None
     drop_unet: Any = None
     motion_unet: Any = None
 
@@ -59,15 +60,17 @@ class Components:
 
     def pipeline(self) -> GenDegPipeline:
         parts = (self.vae, self.text_encoder, self.tokenizer, self.unet, self.scheduler, self.intensity)
-        pipeline = GenDegPipeline(
-            *parts, drop_unet=self.drop_unet, motion_unet=self.motion_unet, **self.sampling
-        )
+        pipeline = GenDegPipeline(*parts, self.structure, self.drop_unet, self.motion_unet, **self.sampling)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
 
 def small_components(config: GenDegConfig) -> Components:
-    """Lossless patch codec, convolutional denoiser, word-level text encoder; or those of `config.base`."""
+    """Lossless patch codec, convolutional denoiser, word-level text encoder; or those of `config.base`.
+
+    Experts of `config.base` are kept, and so are its settings and structure module, when only an expert is
+    trained: they fit no other denoiser, text encoder or projections than those they were trained with.
+    """
     sampling = {
         "guidance_scale": 1.0,
         "image_guidance_scale": 1.0,
@@ -82,14 +85,14 @@ def small_components(config: GenDegConfig) -> Components:
                 f"no GenDeg weights in {config.base!r} to start from; give a weights folder as --base"
             )
         stored = GenDegPipeline.from_pretrained(Path(config.base), dtype=torch.float32)
+        parts = (stored.vae, stored.text_encoder, stored.tokenizer, stored.unet, stored.scheduler)
+        if not config.expert:
+            return Components(*parts, stored.intensity, sampling)
         experts = {name: getattr(stored, name) for name in EXPERTS.values()}
-        wanted = EXPERTS[Degradation(config.expert)] if config.expert else None
-        if wanted is not None and experts[wanted] is None:
-            experts[wanted] = new_expert(Degradation(config.expert), stored.unet)
-        return Components(
-            stored.vae, stored.text_encoder, stored.tokenizer, stored.unet, stored.scheduler,
-            stored.intensity, sampling, **experts,
-        )  # fmt: skip
+        wanted = EXPERTS[Degradation(config.expert)]
+        experts[wanted] = experts[wanted] or new_expert(Degradation(config.expert), stored.unet)
+        kept = {name: stored.config[name] for name in (*sampling, "detail_size", "detail_strength")}
+        return Components(*parts, stored.intensity, kept, stored.structure, **experts)
     tokenizer = caption_tokenizer(training_captions(config))
     intensity = IntensityProjection(text_dim=config.context_width, interpolate=True)
     intensity.smooth_init()

@@ -87,9 +87,9 @@ class SimulatedPairs(PairSource):
             filled = np.flatnonzero(published_histogram(kinds[kind]).joint.sum(1))
             mu = rng.uniform(0, (filled[-1] + 1) * 0.7 / 128)
         generator = torch_generator(int(rng.integers(2**62)))
-        made = random_pair(clean, kinds[kind], generator, mu=mu, families=families)
+        made = random_pair(clean, kinds[kind], generator, mu=mu, families=families, layouts=self.layouts)
         pair = make_pair(to_uint8(clean), to_uint8(made.degraded), kind, record.caption)
-        if self.layouts and made.layout is not None:
+        if made.layout is not None:
             pair["layout"] = layout_bytes(made.layout)
         return pair
 

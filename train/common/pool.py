@@ -112,10 +112,11 @@ def derived(
     accelerator: Accelerator,
     what: str,
 ) -> list[np.ndarray]:
-    """What `make` computes of each chunk (N, 2, 3, S, S) of the pool, kept in `folder` and mapped from there.
+    """What `make` computes of each chunk of the pool, kept in `folder` and mapped from there.
 
-    `make` is told the number of the chunk's first pair, too; `what` names the work in the progress bar. The
-    processes share it. It survives kill -9: complete chunks are kept.
+    `make` is given the chunk, (N, 2, 3, S, S) or with layouts (N, 3, 3, S, S), and the number of its first
+    pair; `what` names the work in the progress bar. The processes share it. It survives kill -9: complete
+    chunks are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number:05d}.npy" for number in range(len(pool.chunks))]
