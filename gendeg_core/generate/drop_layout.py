@@ -14,6 +14,8 @@ from gendeg_core.types import DegradationRequest
 
 SEARCH_SIZE = 128  # short side at which the share of water is measured
 CANDIDATES = 12
+# Of the share, in the logarithm; with less trails would seldom be chosen, of which there are but a few.
+CLOSE_ENOUGH = 0.2
 _HALVINGS = 8
 _CORRECTIONS = 2
 
@@ -68,7 +70,7 @@ def draw_drops(request: DegradationRequest, height: int, width: int) -> DropLayo
         error = abs(math.log((reached + 1e-3) / (wanted + 1e-3)))
         if error < least:
             best, least = (arrangement, pane), error
-        if error < 0.05:
+        if error < CLOSE_ENOUGH:
             break
     assert best is not None, "the first candidate is always taken"
     arrangement, pane = best

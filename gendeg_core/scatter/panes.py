@@ -93,14 +93,14 @@ def sharp_drops(height: int, width: int, generator: torch.Generator) -> Arrangem
     """Drops with clear outlines."""
     largest = uniform(generator, 0.035, 0.12)
     cover = log_uniform(generator, 0.05, 1.8)
-    return _drops(_scatter(height, width, generator, cover, (largest / 3.5, largest), (0.06, 0.2)))
+    return _drops(_scatter(height, width, generator, cover, (largest / 8, largest), (0.06, 0.2)))
 
 
 def soft_drops(height: int, width: int, generator: torch.Generator) -> Arrangement:
     """Drops out of focus."""
     largest = uniform(generator, 0.05, 0.13)
     cover = log_uniform(generator, 0.1, 2.0)
-    return _drops(_scatter(height, width, generator, cover, (largest / 3, largest), (0.25, 0.7)))
+    return _drops(_scatter(height, width, generator, cover, (largest / 7, largest), (0.25, 0.7)))
 
 
 def trails_and_drops(height: int, width: int, generator: torch.Generator) -> Arrangement:
@@ -185,11 +185,12 @@ def _scatter(
         y=uniforms(generator, number, -0.03, 1.03) * tall,
         x=uniforms(generator, number, -0.03, 1.03) * wide,
         radius=size,
-        stretch=uniforms(generator, number, 1.0, uniform(generator, 1.05, 1.6)),
+        # Even, round drops of one size would be soap bubbles.
+        stretch=uniforms(generator, number, 1.0, uniform(generator, 1.3, 2.2)),
         # Gravity draws drops out downwards.
         angle=math.pi / 2 + 0.35 * normals(generator, number),
         softness=uniforms(generator, number, *softness),
-        wobble=uniforms(generator, number, 0, uniform(generator, 0.05, 0.25)),
+        wobble=uniforms(generator, number, 0.05, uniform(generator, 0.15, 0.45)),
         phase=uniforms(generator, number, 0, 2 * math.pi),
         opacity=uniforms(generator, number),
     )
