@@ -42,11 +42,12 @@ def simulator_cases() -> Iterator[Case]:
 
 
 def generator_cases() -> Iterator[Case]:
-    """The shipped diffusion weights; haze has no detail passes, rain has one doubling at 512."""
+    """The shipped diffusion weights, each of their denoisers; but for haze all have one doubling at 512."""
+    from gendeg_core.generate.experts import EXPERTS
     from gendeg_core.synthesize import degrade, load_engine
 
     engine = load_engine("gendeg")
-    for degradation in (Degradation.HAZE, Degradation.RAIN):
+    for degradation in (Degradation.HAZE, Degradation.RAIN, *EXPERTS):
         for size in SIZES:
             run = functools.partial(degrade, photo(size), usual_request(degradation), engine)
             yield Case(f"generate {degradation.value}", f"{size} x {size}", run)
