@@ -34,13 +34,21 @@ from app.settings import Job, file_stem, read_job
 from app.widgets.readout import readout_value
 from app.widgets.status_line import say
 from gendeg_core.images import write_photo
-from gendeg_core.statistics import draw_intensity, to_uint8
+from gendeg_core.statistics import (
+    MU_EDGES,
+    SIGMA_EDGES,
+    bin_index,
+    draw_intensity,
+    published_histogram,
+    to_uint8,
+)
 from gendeg_core.types import Degradation, DegradationResult, Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SHOWN_BY_BROWSERS = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".avif"}
+NEAR = 6  # bins of the published histogram, 0.03 in mu and 0.02 in sigma: what "any like it" means
 
 
 class View(NamedTuple):
@@ -151,6 +159,30 @@ def surprise(degradation: str, seed: int | None = None) -> tuple[float, float]:
     """mu and sigma drawn as the published data factory draws them; without a seed, fresh each time."""
     drawn = draw_intensity(Degradation.parse(degradation), np.random.default_rng(seed))
     return round(drawn.mu, 3), round(drawn.sigma, 3)
+
+
+def usual(degradation: str, mu: float, sigma: float) -> tuple[float, float]:
+    """mu and sigma if the published pictures of this degradation have any like it, else their medians.
+
+    A strength usual for haze is one that no motion blur has, and its picture would show none.
+
+    Raises:
+        ValueError: mu or sigma is no number from 0 up.
+    """
+    joint = published_histogram(Degradation.parse(degradation)).joint
+    row, column = int(bin_index(mu, MU_EDGES)), int(bin_index(sigma, SIGMA_EDGES))
+    if joint[max(row - NEAR, 0) : row + NEAR + 1, max(column - NEAR, 0) : column + NEAR + 1].any():
+        return mu, sigma
+    row = _median(joint.sum(1))
+    return _centre(MU_EDGES, row), _centre(SIGMA_EDGES, _median(joint[row]))
+
+
+def _median(counts: np.ndarray) -> int:
+    return int(np.searchsorted(counts.cumsum(), counts.sum() / 2))
+
+
+def _centre(edges: np.ndarray, number: int) -> float:
+    return round(float(edges[number : number + 2].mean()), 3)
 
 
 # ------------------------------------------------------------------------------------------ full size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -79,7 +80,8 @@ class Controls:
         ]
 
     def live(self) -> list[Component]:
-        return [*self.asked(), self.pad, self.side]
+        """Whatever is followed at once; a new degradation may move the sliders first."""
+        return [*self.asked()[1:], self.pad, self.side]
 
 
 @dataclass
@@ -262,6 +264,14 @@ def _wire(demo: gr.Blocks, session: gr.State, controls: Controls, results: Resul
         **LIVE, **PREVIEW_LANE,
     }  # fmt: skip
     gr.on([cast("Any", control).input for control in controls.live()], **preview)
+    moved = controls.degradation.input(
+        _choose,
+        [controls.degradation, controls.mu, controls.sigma],
+        [controls.mu, controls.sigma, controls.pad],
+        queue=False,
+        **QUIET,
+    )
+    moved.then(**preview)
     _wire_photo(session, controls, results, preview)
     _wire_choices(controls, preview)
     _wire_long(session, controls, results)
@@ -289,7 +299,6 @@ def _sync_pad(controls: Controls) -> None:
         [controls.mu.input, controls.sigma.input], None, numbers, controls.pad,
         js="(mu, sigma) => [[mu, sigma]]", trigger_mode="always_last", api_visibility="private",
     )  # fmt: skip
-    controls.degradation.input(_pad_background, controls.degradation, controls.pad, queue=False, **QUIET)
 
 
 def _wire_photo(session: gr.State, controls: Controls, results: Results, preview: dict[str, Any]) -> None:
@@ -344,8 +353,12 @@ def _wire_long(session: gr.State, controls: Controls, results: Results) -> None:
     rendered.success(None, None, None, js=SAVE_SCRIPT, api_visibility="private")
 
 
-def _pad_background(degradation: str) -> Any:
-    return gr.update(heat=histogram_background(Degradation.parse(degradation)), obtained=None)
+def _choose(degradation: str, mu: float, sigma: float) -> tuple[float, float, Any]:
+    """The pad of another degradation, and the sliders where it has pictures."""
+    with contextlib.suppress(ValueError):  # an unusable number stays; the preview says what is wrong with it
+        mu, sigma = synthesis.usual(degradation, mu, sigma)
+    heat = histogram_background(Degradation.parse(degradation))
+    return mu, sigma, gr.update(value=[mu, sigma], heat=heat, obtained=None)
 
 
 def _surprise(degradation: str) -> tuple[float, float, list[float]]:

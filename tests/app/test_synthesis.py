@@ -141,6 +141,22 @@ def test_examples_are_readable_photos_with_distinct_names() -> None:
     assert all(min(read_photo(example.path).pixels.shape[1:]) >= 400 for example in examples)
 
 
+@pytest.mark.parametrize(
+    ("degradation", "mu", "sigma", "kept"),
+    [("haze", 0.2, 0.1, True), ("low_light", 0.2, 0.1, True), ("motion_blur", 0.03, 0.045, True),
+     ("motion_blur", 0.2, 0.1, False), ("raindrop", 0.2, 0.1, False), ("haze", 0.7, 0.4, False)],
+)  # fmt: skip
+def test_a_strength_that_no_published_picture_has_becomes_a_usual_one(
+    degradation: str, mu: float, sigma: float, kept: bool
+) -> None:
+    got = synthesis.usual(degradation, mu, sigma)
+    assert (got == (mu, sigma)) == kept
+    drawn = np.array([synthesis.surprise(degradation, seed) for seed in range(400)])
+    if not kept:
+        assert np.abs(np.array(got) - np.median(drawn, 0)).max() < 0.03
+    assert synthesis.usual(degradation, *got) == got
+
+
 def test_surprise_is_drawn_from_the_published_histogram() -> None:
     draws = [synthesis.surprise("low_light", seed) for seed in range(300)]
     assert synthesis.surprise("low_light", 4) == draws[4]

@@ -103,6 +103,18 @@ def test_the_slider_drives_the_pad(page: Any) -> None:
     assert "strength 0.500" in page.get_attribute("#pad canvas", "aria-valuetext")
 
 
+def test_another_degradation_moves_the_sliders_to_where_it_has_pictures(page: Any) -> None:
+    page.get_by_role("radio", name="raindrop").check()
+    page.wait_for_function("document.querySelector('#mu input[type=number]').value != 0.2")
+    mu, sigma = actions.number(page, "mu"), actions.number(page, "sigma")
+    assert mu < 0.1
+    assert f"strength {mu:.3f}" in page.get_attribute("#pad canvas", "aria-valuetext")
+    actions.wait_asked(page, mu, sigma)
+    page.get_by_role("radio", name="rain", exact=True).check()  # which has pictures like these
+    actions.wait_status(page, "Preview")
+    assert (actions.number(page, "mu"), actions.number(page, "sigma")) == (mu, sigma)
+
+
 def test_surprise_and_new_seed_draw_something_else(page: Any) -> None:
     former = actions.number(page, "mu"), actions.number(page, "sigma")
     page.click("#surprise")
