@@ -110,6 +110,8 @@ def test_an_expert_goes_on_as_if_it_had_not_stopped(expert: gendeg.GenDegConfig,
     reset_accelerate()
     gendeg.main(replace(config, steps=12))
     assert losses(config.output) == losses(expert.output)
+    name = f"weights/{EXPERTS[Degradation(expert.expert)]}/diffusion_pytorch_model.safetensors"
+    assert (config.output / name).read_bytes() == (expert.output / name).read_bytes()
 
 
 @pytest.mark.parametrize(
