@@ -48,10 +48,8 @@ def rotation_zoom(clean: Tensor, generator: torch.Generator) -> LaidOut:
     light = decode(clean)
     centre_y, centre_x = turn.y * height, turn.x * width
     y, x = torch.arange(height)[:, None] + 0.5 - centre_y, torch.arange(width)[None] + 0.5 - centre_x
-    extent, reach = (
-        math.hypot(turn.angle, turn.zoom),
-        min(turn.farthest(height, width), 1.5 * min(height, width)),
-    )
+    extent = math.hypot(turn.angle, turn.zoom)
+    reach = min(turn.farthest(height, width), 1.5 * min(height, width))
     doublings = min(9, max(2, math.ceil(math.log2(max(2.0, extent * reach)))))
 
     def warp(image: Tensor, share: float) -> Tensor:
